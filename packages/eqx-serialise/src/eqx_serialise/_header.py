@@ -1,0 +1,197 @@
+"""The header of a checkpoint: what is written about its tensors.
+
+A checkpoint is a safetensors file: 8 bytes that say how long the header is, the header (JSON, then
+spaces up to a multiple of 64 bytes), the tensors one after another. The header maps the name of
+each tensor to its dtype, shape and place, and `__metadata__` to strings. Ours are:
+
+* `eqx_serialise.seal`, always first: SHA-256 of the length and the header, with zeros in place of
+  the seal itself. So no bit of either can change unnoticed.
+* `eqx_serialise`: JSON again. `version` of this format, `tensors` (the dtype of the leaf, and the
+  SHA-256 of its bytes), `values` (the leaves that are Python values).
+
+The other strings belong to the user. A reader ignores what it does not know in `eqx_serialise`;
+`version` changes when that would be wrong.
+
+Source: the safetensors format, https://huggingface.co/docs/safetensors.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._checkpoint_error import CheckpointError, damaged
+from ._dtypes import ITEM_SIZES, STORED_AS, is_possible
+
+OURS = "eqx_serialise"
+SEAL = "eqx_serialise.seal"
+LENGTH_BYTES = 8
+MAX_LENGTH = 100_000_000  # Every reader of safetensors refuses a longer header.
+_VERSION = 1
+_ALIGNMENT = 64
+_DIGEST_LENGTH = hashlib.sha256().digest_size * 2
+_NO_DIGEST = "0" * _DIGEST_LENGTH
+_START = f'{{"__metadata__":{{"{SEAL}":"'.encode()
+_SEAL_PLACE = slice(len(_START), len(_START) + _DIGEST_LENGTH)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor: the dtype of its leaf, its own shape, its place among the tensors' bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    digest: str = _NO_DIGEST
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file holds, by the name of the leaf."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+    @property
+    def data_size(self) -> int:
+        """Bytes of all tensors together."""
+        return max((tensor.stop for tensor in self.tensors.values()), default=0)
+
+
+def stored_as(dtype: str) -> str:
+    """Return the safetensors type for the dtype of a leaf.
+
+    Raises:
+      ValueError: There is none.
+    """
+    if dtype.startswith("key<"):
+        return "U32"
+    if dtype not in STORED_AS:
+        raise ValueError(f"dtype {dtype[:40]!r}")
+    return STORED_AS[dtype]
+
+
+def header_to_bytes(header: Header, metadata: Mapping[str, str]) -> bytes:
+    """Return the length and the header, sealed: how a file starts.
+
+    As long with any digests as with others, so its size is known before the tensors are read.
+    """
+    ours = {
+        "version": _VERSION,
+        "tensors": {name: {"dtype": tensor.dtype, "sha256": tensor.digest} for name, tensor in header.tensors.items()},
+        "values": header.values,
+    }
+    whole: dict[str, Any] = {
+        "__metadata__": {SEAL: _NO_DIGEST, OURS: _to_json(ours), **metadata},
+    }
+    for name, tensor in header.tensors.items():
+        whole[name] = {
+            "dtype": stored_as(tensor.dtype),
+            "shape": tensor.shape,
+            "data_offsets": (tensor.start, tensor.stop),
+        }
+    text = _to_json(whole).encode()
+    text += b" " * (-(LENGTH_BYTES + len(text)) % _ALIGNMENT)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + _with_seal(text, _seal(text))
+
+
+def header_from_bytes(text: bytes, file: str, *, verify: bool) -> Header:
+    """Return what a header says, after checking that it is whole and makes sense.
+
+    Raises:
+      CheckpointError: It is not, or does not.
+    """
+    if verify and not text.startswith(_START):
+        raise CheckpointError(
+            f"`load(path_or_file={file})` must be a file that `eqx_serialise.save` wrote; got one "
+            "without its seal. If another program rewrote it, pass `verify=False` to trust it."
+        )
+    if verify and text[_SEAL_PLACE] != _seal(_with_seal(text, _NO_DIGEST)).encode():
+        raise damaged(file, "a header that has changed")
+    try:
+        return _parse(text, file)
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise damaged(file, f"a header with {str(error)[:200]}") from error
+
+
+def _to_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _from_json(text: str) -> dict[str, Any]:
+    content = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+    _expect(isinstance(content, dict), "something else than a JSON object")
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _expect(len(dict(pairs)) == len(pairs), "one key twice")
+    return dict(pairs)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"the number {text}")
+
+
+def _with_seal(text: bytes, seal: str) -> bytes:
+    return text[: _SEAL_PLACE.start] + seal.encode() + text[_SEAL_PLACE.stop :]
+
+
+def _seal(text: bytes) -> str:
+    return hashlib.sha256(len(text).to_bytes(LENGTH_BYTES, "little") + text).hexdigest()
+
+
+def _expect(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def _parse(text: bytes, file: str) -> Header:
+    whole = _from_json(text.decode())
+    metadata = whole.pop("__metadata__", {})
+    _expect(isinstance(metadata, dict), "metadata that is no JSON object")
+    if OURS not in metadata:
+        raise CheckpointError(
+            f"`load(path_or_file={file})` must be a file that `eqx_serialise.save` wrote; got "
+            "another safetensors file. Open it with the package `safetensors`."
+        )
+    _expect(isinstance(metadata[OURS], str), "metadata that is no string")
+    ours = _from_json(metadata[OURS])
+    if ours.get("version") != _VERSION:
+        raise CheckpointError(
+            f"`load(path_or_file={file})` must be in version {_VERSION} of the format; got "
+            f"{ours.get('version')!r:.40}. Update eqx-serialise."
+        )
+    about, values = ours.get("tensors"), ours.get("values")
+    if not isinstance(about, dict) or not isinstance(values, dict):
+        raise ValueError("no tensors or values")
+    _expect(about.keys() == whole.keys(), "tensors that its metadata does not know")
+    _expect(not about.keys() & values.keys(), "one leaf twice")
+    tensors = {name: _parse_tensor(place, about[name]) for name, place in whole.items()}
+    end = 0
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.stop)):
+        _expect(tensor.start == end, f"a gap or an overlap at byte {end} of the tensors")
+        end = tensor.stop
+    return Header(tensors, values)
+
+
+def _parse_tensor(place: Any, about: Any) -> Tensor:
+    match place, about:
+        case (
+            {"dtype": str(stored), "shape": list(shape), "data_offsets": [start, stop]},
+            {"dtype": str(dtype), "sha256": str(digest)},
+        ):
+            pass
+        case _:
+            raise ValueError("a tensor that is not described")
+    _expect(all(type(n) is int and n >= 0 for n in (*shape, start, stop)), "sizes below 0")
+    _expect(stored_as(dtype) == stored, f"{dtype} stored as {stored}")
+    _expect(is_possible(shape, ITEM_SIZES[stored]), "an impossible shape")
+    _expect(not dtype.startswith("complex") or shape[-1:] == [2], f"{dtype} without its pairs")
+    _expect(math.prod(shape) * ITEM_SIZES[stored] == stop - start, "a shape unlike its size")
+    return Tensor(dtype, tuple(shape), start, stop, digest)
