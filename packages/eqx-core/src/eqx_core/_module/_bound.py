@@ -1,0 +1,104 @@
+"""Bind an instance or arguments to a function, as a PyTree: `BoundMethod`, `Partial`."""
+
+import types
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from . import _method
+from ._checks import BOUND
+from ._field import field
+from ._module import Module
+
+_Return = TypeVar("_Return")
+
+
+class _OfFunction:
+    """An attribute of a bound method that is looked up on its function, and on the class is that of the class."""
+
+    def __init__(self, name: str, of_class: Any):
+        self.name = name
+        self.of_class = of_class
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self.of_class if instance is None else getattr(instance.__func__, self.name)
+
+
+class _ModuleOfFunction(str):
+    """The same for `__module__`, which Python wants to be a string on a class."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance.__func__.__module__
+
+    def __reduce__(self) -> Any:
+        return str, (str(self),)
+
+
+class BoundMethod(Module):
+    """A method of a Module, bound to an instance: what `instance.method` gives.
+
+    Its one child is the instance, so it can be passed through transformations. Two are equal if their functions are
+    and their instances are. Attributes that it does not have itself are those of the function.
+
+    Example:
+      >>> class Doubler(Module):
+      ...     by: float
+      ...
+      ...     def double(self, x):
+      ...         return self.by * x
+      >>> Doubler(2.0).double
+      BoundMethod(__func__=<function Doubler.double>, __self__=Doubler(by=2.0))
+      >>> Doubler(2.0).double == Doubler(2.0).double
+      True
+    """
+
+    __func__: Callable[..., Any] = field(static=True)
+    __self__: Any
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    @property
+    def __wrapped__(self) -> types.MethodType:
+        return types.MethodType(self.__func__, self.__self__)
+
+    def __reduce__(self) -> Any:
+        return BoundMethod, (self.__func__, self.__self__)
+
+    def __getattr__(self, name: str) -> Any:
+        # The first is not there yet while a copy is being made. The other would count `self`.
+        if name in {"__func__", "__signature__"}:
+            raise AttributeError(name)
+        return getattr(self.__func__, name)
+
+
+type.__setattr__(BoundMethod, "__doc__", _OfFunction("__doc__", BoundMethod.__doc__))
+type.__setattr__(BoundMethod, "__annotations__", _OfFunction("__annotations__", BoundMethod.__annotations__))
+type.__setattr__(BoundMethod, "__module__", _ModuleOfFunction(BoundMethod.__module__))
+_method.bound_method = BoundMethod
+BOUND.add(BoundMethod)
+
+
+class Partial(Module, Generic[_Return]):
+    """Fix some arguments of a callable, as `functools.partial` does; callable and arguments are children.
+
+    Args:
+      func: The callable.
+      *args: Its first positional arguments.
+      **kwargs: Keyword arguments; giving one of them again in a call is a TypeError.
+
+    Example:
+      >>> Partial(pow, 2)(5)
+      32
+    """
+
+    func: Callable[..., _Return]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def __init__(self, func: Callable[..., _Return], /, *args: Any, **kwargs: Any):
+        self.func = func
+        self.args = args
+        self.keywords = kwargs
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> _Return:
+        return self.func(*self.args, *args, **kwargs, **self.keywords)
