@@ -1,0 +1,124 @@
+"""Compile a function of PyTrees that hold more than arrays: `filter_jit`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+import eqx_core
+
+from ._jax_compat import hide_from_tracebacks
+from ._jit_cache import Cache, cache_of
+from ._lowered import Lowered, lower
+from ._runtime_error import presented
+from ._signature import Signature
+from ._transform import UNSET, Transformed, refuse_removed
+
+hide_from_tracebacks(__file__)
+
+_DONATE = ("all", "all-except-first", "warn", "warn-except-first", "none")
+_OURS = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames", "in_shardings", "out_shardings")
+_REMOVED = ("default", "fn", "args", "kwargs", "out")
+
+
+class Jitted(Transformed):
+    """What `filter_jit` returns."""
+
+    fun: Callable[..., Any]
+    donate: str = eqx_core.field(static=True)
+    options: tuple[tuple[str, Any], ...] = eqx_core.field(static=True)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return self.fun
+
+    @functools.cached_property
+    def _cache(self) -> Cache:
+        return cache_of(self.fun, self.donate, self.options)
+
+    @functools.cached_property
+    def _signature(self) -> Signature:
+        return Signature(self.fun)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in {"_cache", "_signature"}}
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        if kwargs:
+            args, kwargs = self._signature.arrange(args, kwargs)
+        program, arrays = self._cache.find((self.fun, args, kwargs), self._signature)
+        try:
+            return program(*arrays)()
+        except Exception as error:
+            failed = presented(error, program)
+            if failed is None:
+                raise
+        raise failed
+
+    def lower(self, /, *args: Any, **kwargs: Any) -> Lowered:
+        """Trace and lower without running: `.lower(...).compile()` is then a function of the same arguments.
+
+        Args:
+          *args: The arguments; a `jax.ShapeDtypeStruct` may stand for an array.
+          **kwargs: Likewise.
+        """
+        __tracebackhide__ = True
+        args, kwargs = self._signature.arrange(args, kwargs)
+        return lower(self._cache, (self.fun, args, kwargs), self._signature)
+
+
+def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", **jitkwargs: Any) -> Any:
+    """Return a compiled version of `fun`, whose arguments and results may hold anything.
+
+    All arrays, of JAX or NumPy, in `fun` and its arguments are traced. All other leaves are static: they must be
+    hashable, and another value of one of them is another compilation. They are compared with their types, so 1, 1.0 and
+    True differ. The call returns as soon as the computation has been started, as with `jax.jit`.
+
+    Args:
+      fun: A function, a Module, a bound method, or any other callable. Left out, the result is a decorator.
+      donate: Which arrays may be overwritten by the results: `"all"`, those of `fun` among them; `"all-except-first"`,
+        all but those of the first positional argument; or `"none"`. `"warn"` and `"warn-except-first"` are the same as
+        the first two, and let JAX warn of arrays that it could not make use of.
+      **jitkwargs: Passed on to `jax.jit`, for example `inline`, `keep_unused`, `compiler_options`.
+
+    Returns:
+      A function of the same arguments. Arrays in its results are JAX arrays, everything else is returned as it is. It is
+      a PyTree of the leaves of `fun`, works as the decorator of a method, and has `.lower(*args, **kwargs)`.
+
+    Raises:
+      ValueError: `donate` is none of these; an option is about arguments by number, or of the past; or on calling, a
+        leaf is not hashable.
+      TypeError: An option is unknown to `jax.jit`; or on calling, the arguments are not those of `fun`.
+
+    Example:
+      >>> @eqx_filter.filter_jit
+      ... def scale(model, x, activation):
+      ...     return model | {"out": activation(model["weight"] * x)}
+      >>> out = scale({"weight": jnp.array(3.0), "name": "linear"}, 2.0, jax.nn.relu)
+      >>> print(out["out"], out["name"])
+      6.0 linear
+    """
+    if fun is UNSET:
+        return functools.partial(filter_jit, donate=donate, **jitkwargs)
+    _check_options(donate, jitkwargs)
+    return Jitted(fun, donate, tuple(sorted(jitkwargs.items())))
+
+
+def _check_options(donate: str, jitkwargs: dict[str, Any]) -> None:
+    if donate not in _DONATE:
+        raise ValueError(
+            f"`filter_jit(donate=...)` must be one of {', '.join(map(repr, _DONATE))}; got {donate!r}. "
+            f"Write `donate='all'` to let all arguments be overwritten."
+        )
+    refuse_removed("filter_jit", jitkwargs, _REMOVED)
+    for option in _OURS:
+        if option in jitkwargs:
+            raise ValueError(
+                f"`filter_jit({option}=...)` must not be given: `jitkwargs` cannot contain {option!r}. Arrays are "
+                f"traced and all else is static; write `donate=...` to donate, `eqx.filter_shard` to place arrays."
+            )
+    if jitkwargs:
+        # Lets `jax.jit` refuse what it does not know now instead of at the first call.
+        jax.jit(_check_options, **jitkwargs)
