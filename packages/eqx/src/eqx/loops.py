@@ -1,3 +1,3 @@
 """Differentiable loops, under the name that programs use: all of `eqx_loops`."""
 
-from eqx_loops import __version__ as __version__
+import eqx_loops as eqx_loops
