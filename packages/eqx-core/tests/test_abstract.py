@@ -6,9 +6,10 @@ import inspect
 from dataclasses import InitVar
 from typing import Any, ClassVar, Generic, TypeVar
 
-import eqx_core as eqx
 import jax.tree_util as jtu
 import pytest
+
+import eqx_core as eqx
 from eqx_core import AbstractClassVar, AbstractVar
 
 T = TypeVar("T")

@@ -6,10 +6,11 @@ import dataclasses
 import typing
 from typing import ClassVar
 
-import eqx_core
-import eqx_core as eqx
 import jax.tree_util as jtu
 import pytest
+
+import eqx_core
+import eqx_core as eqx
 from eqx_core import AbstractClassVar, AbstractVar, AbstractVar as Wanted
 
 

@@ -5,13 +5,14 @@ import inspect
 import pickle
 from typing import Any
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import pytest
-from eqx_core.internal import BoundMethod
 from hypothesis import given, strategies as st
+
+import eqx_core as eqx
+from eqx_core.internal import BoundMethod
 
 
 def collect(*args, **kwargs):

@@ -7,13 +7,14 @@ import typing
 import warnings
 from typing import Any
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
+
+import eqx_core as eqx
 
 STATIC_ARRAY = "A JAX array is being set as static!"
 NOT_IN_INIT = r"Using `field\(init=False\)`"

@@ -11,13 +11,14 @@ import sys
 import threading
 from typing import Any, Generic, TypeVar
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+
+import eqx_core as eqx
 
 T = TypeVar("T")
 
@@ -155,7 +156,7 @@ def test_pickling_and_copying_is_the_identity(tree):
 
 @given(modules, modules, modules)
 def test_equality_is_an_equivalence_and_hashes_agree(a, b, c):
-    assert a == a  # noqa: PLR0124
+    assert a == a
     assert (a == b) == (b == a)
     assert not (a == b and b == c) or a == c
     if isinstance(a, eqx.Module) and a == b:

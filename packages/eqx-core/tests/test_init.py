@@ -1,6 +1,7 @@
 """The generated `__init__`, and assignment while an `__init__` runs."""
 
 import abc
+import copy
 import dataclasses
 import inspect
 import sys
@@ -10,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, InitVar
 from typing import Any, ClassVar
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import pytest
 from hypothesis import given, strategies as st
+
+import eqx_core as eqx
 
 
 def leaves(module):
@@ -90,7 +92,7 @@ def test_any_name_can_be_given_as_a_keyword():
 def test_it_returns_nothing_as_any_init():
     class A(eqx.Module):
         def __init__(self):
-            return 1  # noqa: PLE0101
+            return 1
 
     with pytest.raises(TypeError, match=r"A\.__init__` must return None; got 1\. Leave out the `return`"):
         A()
@@ -507,6 +509,16 @@ class TestInitSubclass:
             b: int
 
         assert leaves(B(1)) == [(".a", 1), (".b", 3)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="copy.replace came with Python 3.13")
+def test_copy_replace_runs_the_constructor():
+    class A(eqx.Module):
+        a: Any = eqx.field(converter=float)
+        b: Any = 2
+
+    assert leaves(copy.replace(A(1), a=3)) == [(".a", 3.0), (".b", 2)]
+    assert type(copy.replace(A(1), a=3).a) is float
 
 
 def test_assignment_ends_with_init_however_deep():

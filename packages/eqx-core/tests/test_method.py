@@ -11,11 +11,12 @@ import sys
 import types
 from typing import Any, Generic, TypeVar
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import pytest
+
+import eqx_core as eqx
 from eqx_core.internal import BoundMethod
 
 T = TypeVar("T")
@@ -160,7 +161,7 @@ def test_methods_compare_by_the_structure_of_their_instance_too():
 
 def test_methods_take_any_keyword():
     class A(eqx.Module):
-        def f(this, **kwargs):  # noqa: N805
+        def f(this, **kwargs):
             return kwargs
 
     assert A().f(self=1, instance=2) == {"self": 1, "instance": 2}

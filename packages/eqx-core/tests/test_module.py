@@ -13,13 +13,14 @@ from collections.abc import Hashable
 from dataclasses import InitVar
 from typing import Any, ClassVar, Generic, TypeVar
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 import pytest
+
+import eqx_core as eqx
 
 T = TypeVar("T")
 
@@ -444,7 +445,7 @@ def test_abstract_classes_say_so():
     B()
     D()
     for cls in (A, C):
-        with pytest.raises(TypeError, match="Cannot instantiate abstract class .*Use a subclass"):
+        with pytest.raises(TypeError, match=r"Cannot instantiate abstract class .*Use a subclass"):
             cls()
     with pytest.raises(TypeError, match="abstract method"):
         E()

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from eqx_core.internal import Static
 from hypothesis import given, strategies as st
+
+from eqx_core.internal import Static
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=2),

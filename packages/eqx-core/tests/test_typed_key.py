@@ -7,15 +7,15 @@ import enum
 import functools
 from typing import Any, NamedTuple
 
-import eqx_core as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 import pytest
-from eqx_core._typed_key import type_of_static
-from eqx_core.internal import typed_key
 from hypothesis import given, strategies as st
+
+import eqx_core as eqx
+from eqx_core.internal import typed_key
 
 atoms = (
     st.none()
@@ -55,15 +55,6 @@ def test_keys_are_equal_just_if_the_values_are_the_same(a, b):
     assert (typed_key(a) == typed_key(b)) == same(a, b)
     if same(a, b):
         assert hash(typed_key(a)) == hash(typed_key(b))
-
-
-@given(values, values)
-def test_the_cheap_half_agrees_where_it_answers(a, b):
-    kinds = type_of_static(a), type_of_static(b)
-    if None not in kinds:
-        assert (kinds[0] == kinds[1] and a == b) == (typed_key(a) == typed_key(b))
-    elif typed_key(a) == typed_key(b):
-        assert kinds == (None, None)
 
 
 class Kind(enum.Enum):
@@ -152,7 +143,6 @@ def test_these_are_the_same(a, b):
     assert typed_key(a) == typed_key(b)
     assert hash(typed_key(a)) == hash(typed_key(b))
     assert typed_key([(a,)]) == typed_key([(b,)])
-    assert (type_of_static(a) is None) == (type_of_static(b) is None)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """`filter_scan` against `jax.lax.scan` on arrays, and by hand on models."""
 
 import functools
-import gc
-import weakref
 
 import jax
 import jax.numpy as jnp
@@ -249,18 +247,6 @@ def test_a_step_is_traced_once_for_all_models_of_its_kind():
     outs = [filter_scan(Counting(jnp.float32(i)).step, jnp.float32(1), jnp.ones(3))[0] for i in range(3)]
     assert [float(out) for out in outs] == [1.0, 4.0, 15.0]
     assert len(traces) == 1
-
-
-def test_a_function_is_kept_no_longer_than_it_lives():
-    def step(c, x):
-        return c + x, None
-
-    filter_scan(step, jnp.zeros(()), jnp.ones(2))
-    function = weakref.ref(step)
-    del step
-    jax.clear_caches()
-    gc.collect()
-    assert function() is None
 
 
 def test_a_number_that_changes_is_an_error_that_says_what_to_do():

@@ -44,7 +44,7 @@ class Affine(eqx_core.Module):
 
 
 def array(*shape):
-    return jnp.arange(np.prod(shape), dtype=jnp.float32).reshape(shape)
+    return jnp.arange(np.prod(shape), dtype=float).reshape(shape)
 
 
 def equal(a, b):
@@ -123,8 +123,8 @@ def test_it_is_vmap_within_other_transformations(wrap):
     def loss(vmap):
         return lambda w, x: vmap(lambda w, x: jnp.sum(jnp.sin(w * x)), in_axes=(None, 0))(w, x).sum()
 
-    equal(wrap(jax.grad(loss(filter_vmap)))(w, x), jax.grad(loss(jax.vmap))(w, x))
-    equal(wrap(jax.jacfwd(loss(filter_vmap)))(w, x), jax.jacfwd(loss(jax.vmap))(w, x))
+    equal(wrap(jax.grad(loss(filter_vmap)))(w, x), wrap(jax.grad(loss(jax.vmap)))(w, x))
+    equal(wrap(jax.jacfwd(loss(filter_vmap)))(w, x), wrap(jax.jacfwd(loss(jax.vmap)))(w, x))
     per_example = filter_vmap(jax.grad(lambda w, x: jnp.sum(jnp.sin(w * x))), in_axes=(None, 0))
     np.testing.assert_allclose(
         wrap(per_example)(w, x), np.asarray(x) * np.cos(np.asarray(w) * np.asarray(x)), rtol=1e-6
@@ -138,7 +138,7 @@ def test_dtypes_stay(dtype):
 
 
 def test_numpy_arrays_and_keys_are_arrays():
-    equal(filter_vmap(lambda x: x + 1)(np.ones((2, 3), np.float32)), jnp.full((2, 3), 2.0))
+    equal(filter_vmap(lambda x: x + 1)(np.ones((2, 3), np.float32)), jnp.full((2, 3), 2.0, jnp.float32))
     keys = jr.split(jr.key(0), 3)
     equal(filter_vmap(lambda k: jr.normal(k, (2,)))(keys), jax.vmap(lambda k: jr.normal(k, (2,)))(keys))
 
@@ -450,17 +450,19 @@ def test_names_are_refused_for_what_does_not_tell_them():
 
 def test_a_leaf_without_the_axis_is_named():
     with pytest.raises(
-        ValueError, match=r"must be None for what has no such axis; got 0 for .*`\[0\]\['a'\]`, f32\[\]"
+        ValueError, match=r"must be None for what has no such axis; got 0 for .*`\[0\]\['a'\]`, f\d\d\[\]"
     ):
         filter_vmap(lambda x: x)({"a": jnp.ones(())})
-    with pytest.raises(ValueError, match=r"got -2 for the arguments' `\[0\]`, f32\[3\]"):
+    with pytest.raises(ValueError, match=r"got -2 for the arguments' `\[0\]`, f\d\d\[3\]"):
         filter_vmap(lambda x: x, in_axes=-2)(array(3))
     with pytest.raises(ValueError, match=r"got 0 for the arguments' `\[1\]`, 1\.5"):
         filter_vmap(lambda x, y: x, in_axes=0)(array(3), 1.5)
 
 
 def test_axes_of_several_lengths_are_named():
-    with pytest.raises(ValueError, match=r"inconsistent sizes: 3 for axis 0 of `\[0\]`, f32\[3\] and 4 for axis 1 of "):
+    with pytest.raises(
+        ValueError, match=r"inconsistent sizes: 3 for axis 0 of `\[0\]`, f\d\d\[3\] and 4 for axis 1 of "
+    ):
         filter_vmap(lambda x, y: x, in_axes=(0, 1))(array(3), array(2, 4))
     with pytest.raises(
         ValueError, match=r"inconsistent sizes: `axis_size=2` and 3 for axis 0 of the arguments' `\[0\]`"
@@ -470,7 +472,7 @@ def test_axes_of_several_lengths_are_named():
 
 def test_without_any_size_no_axis_can_be_made():
     with pytest.raises(
-        ValueError, match=r"Cannot resolve batch dimension: .* got 0 for the result's `\['a'\]`, f32\[3\]"
+        ValueError, match=r"Cannot resolve batch dimension: .* got 0 for the result's `\['a'\]`, f\d\d\[3\]"
     ):
         filter_vmap(lambda x: {"a": x}, in_axes=None)(array(3))
 

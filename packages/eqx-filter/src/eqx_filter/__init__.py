@@ -9,19 +9,21 @@ from eqx_core import (
     is_inexact_array_like as is_inexact_array_like,
 )
 
-from . import internal as internal
+from . import debug as debug, internal as internal
 from ._checkpoint import filter_checkpoint as filter_checkpoint
 from ._closure_convert import filter_closure_convert as filter_closure_convert
 from ._cond import filter_cond as filter_cond
 from ._custom_jvp import filter_custom_jvp as filter_custom_jvp
 from ._custom_vjp import filter_custom_vjp as filter_custom_vjp
 from ._device_put import filter_device_put as filter_device_put
+from ._enumeration import Enumeration as Enumeration
 from ._error_if import branched_error_if as branched_error_if, error_if as error_if
 from ._eval_shape import filter_eval_shape as filter_eval_shape
 from ._export import filter_export as filter_export
 from ._exported_function import ExportedFunction as ExportedFunction, load_exported as load_exported
 from ._fori_loop import filter_fori_loop as filter_fori_loop
 from ._grad import filter_grad as filter_grad, filter_value_and_grad as filter_value_and_grad
+from ._gradf import gradf as gradf, value_and_grad_f as value_and_grad_f
 from ._if_array import if_array as if_array
 from ._jacobian import (
     filter_hessian as filter_hessian,
@@ -29,6 +31,7 @@ from ._jacobian import (
     filter_jacrev as filter_jacrev,
 )
 from ._jit import filter_jit as filter_jit
+from ._jitf import jitf as jitf
 from ._jvp import filter_jvp as filter_jvp
 from ._linearize import filter_linearize as filter_linearize
 from ._make_jaxpr import filter_make_jaxpr as filter_make_jaxpr
@@ -47,5 +50,6 @@ from ._shard_map import filter_shard_map as filter_shard_map
 from ._switch import filter_switch as filter_switch
 from ._vjp import filter_vjp as filter_vjp
 from ._vmap import filter_vmap as filter_vmap
+from ._wait import wait as wait
 
 __version__ = _version("eqx-filter")

@@ -11,7 +11,7 @@ import eqx_core
 from ._axes import short
 from ._branches import Branches
 from ._carry import Split
-from ._jit import Jitted
+from ._remembered import run_remembered
 from ._transform import Transformed
 
 
@@ -68,4 +68,4 @@ def filter_cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[...
             f"`filter_cond(pred=...)` must be a scalar array of bools or numbers, or a Python bool; got {short(pred)}. "
             f"Reduce it by `jnp.any` or `jnp.all`, or use `jnp.where` to choose element by element."
         )
-    return Jitted(Chosen(true_fun, false_fun, traced), "none", (("inline", True),))(*operands)
+    return run_remembered(Chosen(true_fun, false_fun, traced), *operands)

@@ -19,7 +19,7 @@ from ._jax_compat import hide_from_tracebacks
 from ._on_error import BREAKPOINT_FRAMES, mode_of
 from ._runtime_check import Check, nan_like, staged_check
 from ._runtime_error import EquinoxTracetimeError, stack_here
-from .internal._unvmap import unvmap_any
+from ._unvmap import unvmap_any
 
 hide_from_tracebacks(__file__)
 
@@ -52,12 +52,12 @@ def error_if(x: Any, pred: Any, msg: str, *, on_error: str = "default", **values
       >>> @eqx_filter.filter_jit
       ... def root(x):
       ...     return jnp.sqrt(eqx_filter.error_if(x, x < 0, "must not be negative, got {value}", value=x))
-      >>> print(root(4.0))
+      >>> print(root(jnp.array(4.0)))
       2.0
       >>> try:
-      ...     root(-4.0)
+      ...     root(jnp.array(-4.0))
       ... except eqx_filter.EquinoxRuntimeError as error:
-      ...     print(str(error).splitlines()[-6])
+      ...     print(str(error).splitlines()[4])
       EquinoxRuntimeError: must not be negative, got -4.0
     """
     __tracebackhide__ = True
@@ -102,12 +102,12 @@ def branched_error_if(
     if mode == "off" or _is_false(pred):
         return x
     if not eqx_core.is_array(pred) and not eqx_core.is_array(index):
-        return _fail_now(x, mode, message(msgs, index, jtu.tree_map(_on_host, values)))
+        return _fail_now(x, mode, message(msgs, int(index), jtu.tree_map(_on_host, values)))
     return _fail_later(x, pred, index, tuple(msgs), mode, values)
 
 
 def _is_false(pred: Any) -> bool:
-    return not isinstance(pred, jax.core.Tracer) and not np.any(pred)
+    return not isinstance(pred, jax.core.Tracer) and not np.asarray(pred).any()
 
 
 def _on_host(value: Any) -> Any:
@@ -151,7 +151,7 @@ def _fail_later(x: Any, pred: Any, index: Any, msgs: tuple[str, ...], mode: str,
 
 def _reduced(condition: Any, traced: Any, known: Any) -> Any:
     # What is known stays so under `jax.jit`: NumPy puts nothing into the program.
-    return traced(condition) if isinstance(condition, jax.core.Tracer) else known(condition)
+    return traced(condition) if isinstance(condition, jax.core.Tracer) else known(np.asarray(condition))
 
 
 def _split(values: dict[str, Any]) -> tuple[list[Any], Callable[[list[Any]], dict[str, Any]]]:

@@ -23,6 +23,7 @@ def filter_export(
     argument can be another one in each call, and its weights are not stored. What is no array is part of the program.
 
     If `fun` itself holds arrays, as a Module does, these are inputs too: then it becomes the first argument, named "fun".
+    Arrays that a plain function closes over are stored with it.
 
     Args:
       fun: A function, a Module, a bound method, or any other callable.

@@ -185,7 +185,7 @@ def _need_flatbuffers(name: str) -> None:
 
 def _fitted(path: str, array: Any, kind: jax.ShapeDtypeStruct) -> Any:
     """Return an array as an input of this kind, or raise. A dimension that is symbolic is checked by JAX."""
-    if isinstance(array, NUMBERS):
+    if isinstance(array, NUMBERS) and _can_hold(kind, array):
         array = jnp.asarray(array, kind.dtype)
     aval = jax.typeof(array)
     same = len(aval.shape) == len(kind.shape) and aval.dtype == kind.dtype
@@ -196,6 +196,14 @@ def _fitted(path: str, array: Any, kind: jax.ShapeDtypeStruct) -> Any:
             f"again; for several lengths of an axis export it with `jax.export.symbolic_shape`."
         )
     return array
+
+
+def _can_hold(kind: jax.ShapeDtypeStruct, number: Any) -> bool:
+    """Tell whether an array of this dtype could be replaced by a number without rounding it to another kind."""
+    if jnp.issubdtype(kind.dtype, jax.dtypes.extended):
+        return False
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(number, kind.dtype) == kind.dtype
 
 
 def _some(paths: set[str]) -> str:

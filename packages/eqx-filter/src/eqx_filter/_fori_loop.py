@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.core
 
 import eqx_core
 
 from ._axes import short
 from ._carry import Split, carried
-from ._jit import Jitted
+from ._remembered import run_remembered
 from ._transform import Transformed
 
 
@@ -72,7 +73,7 @@ def filter_fori_loop(
     __tracebackhide__ = True
     if not any(isinstance(bound, jax.core.Tracer) for bound in (lower, upper)):
         lower, upper = _index("lower", lower), _index("upper", upper)
-    return Jitted(Looped(body_fun, upper, unroll), "none", (("inline", True),))(lower, init_val)
+    return run_remembered(Looped(body_fun, upper, unroll), lower, init_val)
 
 
 def _index(name: str, bound: Any) -> int:

@@ -14,6 +14,7 @@ import eqx_core
 from ._jax_compat import hide_from_tracebacks
 from ._partition import combine, partition
 from ._transform import UNSET, Transformed, refuse_removed
+from ._wrt import chosen_leaves
 
 hide_from_tracebacks(__file__)
 
@@ -26,6 +27,7 @@ class ValueAndGrad(Transformed):
     fun: Callable[..., Any]
     has_aux: bool = eqx_core.field(static=True)
     options: tuple[tuple[str, Any], ...] = eqx_core.field(static=True)
+    wrt: Any = None
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
@@ -33,7 +35,7 @@ class ValueAndGrad(Transformed):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        return _differentiate("filter_value_and_grad", self, args, kwargs)
+        return differentiate("filter_value_and_grad", self, args, kwargs)
 
 
 class Grad(Transformed):
@@ -47,20 +49,26 @@ class Grad(Transformed):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        value, grad = _differentiate("filter_grad", self.value_and_grad, args, kwargs)
+        value, grad = differentiate("filter_grad", self.value_and_grad, args, kwargs)
         return (grad, value[1]) if self.value_and_grad.has_aux else grad
 
 
-def filter_value_and_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, **gradkwargs: Any) -> Any:
+def filter_value_and_grad(
+    fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, wrt: Any = None, **gradkwargs: Any
+) -> Any:
     """Return a function that computes the value of `fun` and its gradient.
 
-    The gradient is with respect to each floating-point or complex array, of JAX or NumPy, in the first positional
-    argument. Every other leaf, Python floats included, has None for gradient. The other arguments, and the arrays that
-    `fun` itself holds, are not differentiated and may be anything.
+    Unless `wrt` says otherwise, the gradient is with respect to each floating-point or complex array, of JAX or NumPy,
+    in the first positional argument. Every other leaf, Python floats included, has None for gradient. The other
+    arguments, and the arrays that `fun` itself holds, are not differentiated and may be anything.
 
     Args:
       fun: A function whose value is a scalar array. Left out, the result is a decorator.
       has_aux: Whether `fun` returns a pair of its value and further results, which may be anything.
+      wrt: What of the first argument is differentiated. A function that picks nodes out of it, as for `tree_at`:
+        `lambda model: model.layers[0]`, or a tuple of nodes. Or a filter specification: a function from a leaf to a
+        bool, a bool, or a prefix of the argument with these as leaves. Of a node, it is the floating-point and complex
+        arrays and also the Python floats; a leaf that is named itself must be one of these.
       **gradkwargs: Passed on to `jax.value_and_grad`, for example `holomorphic`.
 
     Returns:
@@ -69,31 +77,36 @@ def filter_value_and_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = Fa
 
     Raises:
       ValueError: There is an `argnums`, or an option of the past.
-      TypeError: On calling it: the first argument is missing or passed by its name.
+      TypeError: On calling it: the first argument is missing or passed by its name, or `wrt` names a leaf that cannot
+        be differentiated.
 
     Example:
       >>> model = {"weight": jnp.array(3.0), "name": "linear"}
       >>> value, grad = eqx_filter.filter_value_and_grad(lambda model, x: model["weight"] ** 2 * x)(model, 2.0)
       >>> print(value, grad["weight"], grad["name"])
       18.0 12.0 None
+      >>> pair = jnp.array(3.0), 4.0
+      >>> print(eqx_filter.filter_grad(lambda pair: pair[0] * pair[1], wrt=lambda pair: pair[1])(pair))
+      (None, Array(3., dtype=float32, weak_type=True))
     """
     _check_options("filter_value_and_grad", gradkwargs)
     if fun is UNSET:
-        return functools.partial(filter_value_and_grad, has_aux=has_aux, **gradkwargs)
-    return eqx_core.module_update_wrapper(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items())))
+        return functools.partial(filter_value_and_grad, has_aux=has_aux, wrt=wrt, **gradkwargs)
+    return eqx_core.module_update_wrapper(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()), wrt))
 
 
-def filter_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, **gradkwargs: Any) -> Any:
+def filter_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, wrt: Any = None, **gradkwargs: Any) -> Any:
     """Return a function that computes the gradient of `fun`; all else is as with `filter_value_and_grad`.
 
     Args:
       fun: A function whose value is a scalar array. Left out, the result is a decorator.
       has_aux: Whether `fun` returns a pair of its value and further results, which may be anything.
+      wrt: What of the first argument is differentiated: a function that picks nodes, or a filter specification.
       **gradkwargs: Passed on to `jax.value_and_grad`, for example `holomorphic`.
 
     Returns:
       A function of the same arguments that returns `grad`, or `(grad, aux)`. `grad` has the structure of the first
-      argument, with None for whatever is not a floating-point or complex array, so it suits `eqx_core.apply_updates`.
+      argument, with None for whatever is not differentiated, so it suits `eqx_core.apply_updates`.
 
     Raises:
       ValueError: There is an `argnums`, or an option of the past.
@@ -106,18 +119,24 @@ def filter_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, **gra
     """
     _check_options("filter_grad", gradkwargs)
     if fun is UNSET:
-        return functools.partial(filter_grad, has_aux=has_aux, **gradkwargs)
-    return eqx_core.module_update_wrapper(Grad(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()))))
+        return functools.partial(filter_grad, has_aux=has_aux, wrt=wrt, **gradkwargs)
+    return eqx_core.module_update_wrapper(Grad(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()), wrt)))
 
 
-def _differentiate(name: str, of: ValueAndGrad, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Return `(value, grad)`, where the value includes the aux."""
+def differentiate(
+    name: str, of: ValueAndGrad, args: tuple[Any, ...], kwargs: dict[str, Any], option: str = "wrt"
+) -> tuple[Any, Any]:
+    """Return `(value, grad)`, where the value includes the aux; `name` and `option` are what the user has called."""
     __tracebackhide__ = True
     check_first_argument(name, args, kwargs)
     leaves, treedef = jtu.tree_flatten(args[0])
-    where = [i for i, leaf in enumerate(leaves) if eqx_core.is_inexact_array(leaf)]
-    if not where:
-        _warn_of_numbers(args[0])
+    if of.wrt is not None:
+        ints = dict(of.options).get("allow_int", False)
+        where = chosen_leaves(f"{name}({option}=...)", of.wrt, args[0], ints=ints)
+    else:
+        where = [i for i, leaf in enumerate(leaves) if eqx_core.is_inexact_array(leaf)]
+        if not where:
+            _warn_of_numbers(args[0])
     # What is no array in the aux does not pass through JAX, which would refuse it.
     statics: list[Any] = []
 

@@ -1,6 +1,7 @@
 """The parts of JAX that are private or moving, each with a fallback to what is public."""
 
 import dataclasses
+import functools
 import importlib
 import logging
 from collections.abc import Callable, Hashable, Sequence
@@ -193,6 +194,18 @@ def needs_devices(primitive: Any) -> None:
         _NEED_DEVICES.add(primitive)
 
 
+def define_lowering_for_devices(primitive: Any, fun: Callable[..., Any]) -> None:
+    """Let a primitive be compiled as `fun` is, which gets, as `devices`, how many devices the program is for."""
+
+    def lower(ctx: Any, *args: Any, **params: Any) -> Any:
+        context = ctx.module_context.axis_context
+        mesh = getattr(context, "mesh", None)
+        devices = getattr(context, "num_devices", 1) if mesh is None else mesh.size
+        return mlir.lower_fun(functools.partial(fun, devices=devices), multiple_results=True)(ctx, *args, **params)
+
+    mlir.register_lowering(primitive, lower)
+
+
 def keep_failures_out_of_log(name: str) -> None:
     """Keep JAX from logging the failure of a host callback if `name` is in the name of the class of the exception."""
 
@@ -243,3 +256,8 @@ def bind_equation(eqn: Any, args: Sequence[Any]) -> list[Any]:
     with _user_context(source.traceback, name_stack=stack), eqn.ctx.manager:
         out = eqn.primitive.bind(*functions, *args, **params)
     return out if eqn.primitive.multiple_results else [out]
+
+
+def in_program() -> bool:
+    """Tell whether a function is being traced, as part of a program to be compiled."""
+    return hasattr(_TRACE_CONTEXT_OF.trace, "frame")

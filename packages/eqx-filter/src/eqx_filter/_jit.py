@@ -69,18 +69,21 @@ class Jitted(Transformed):
         return lower(self._cache, (self.fun, args, kwargs), self._signature)
 
 
-def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", **jitkwargs: Any) -> Any:
+def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", checks: str = "now", **jitkwargs: Any) -> Any:
     """Return a compiled version of `fun`, whose arguments and results may hold anything.
 
     All arrays, of JAX or NumPy, in `fun` and its arguments are traced. All other leaves are static: they must be
     hashable, and another value of one of them is another compilation. They are compared with their types, so 1, 1.0 and
-    True differ. The call returns as soon as the computation has been started, as with `jax.jit`.
+    True differ. The call returns as soon as the computation has been started, as with `jax.jit`, unless there is a check
+    of `error_if` in it.
 
     Args:
       fun: A function, a Module, a bound method, or any other callable. Left out, the result is a decorator.
       donate: Which arrays may be overwritten by the results: `"all"`, those of `fun` among them; `"all-except-first"`,
         all but those of the first positional argument; or `"none"`. `"warn"` and `"warn-except-first"` are the same as
         the first two, and let JAX warn of arrays that it could not make use of.
+      checks: When a check that fails is an error: `"now"`, for which a call that holds checks waits until it is done; or
+        `"late"`, in `eqx_filter.wait()`, until when the results are NaN.
       **jitkwargs: Passed on to `jax.jit`, for example `inline`, `keep_unused`, `compiler_options`.
 
     Returns:
@@ -88,7 +91,7 @@ def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", **jitkw
       a PyTree of the leaves of `fun`, works as the decorator of a method, and has `.lower(*args, **kwargs)`.
 
     Raises:
-      ValueError: `donate` is none of these; an option is about arguments by number, or of the past; or on calling, a
+      ValueError: `donate` or `checks` is none of these; an option is about arguments by number, or of the past; or on calling, a
         leaf is not hashable.
       TypeError: An option is unknown to `jax.jit`; or on calling, the arguments are not those of `fun`.
 
@@ -101,16 +104,23 @@ def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", **jitkw
       6.0 linear
     """
     if fun is UNSET:
-        return functools.partial(filter_jit, donate=donate, **jitkwargs)
-    _check_options(donate, jitkwargs)
+        return functools.partial(filter_jit, donate=donate, checks=checks, **jitkwargs)
+    _check_options(donate, checks, jitkwargs)
+    if checks == "late":
+        jitkwargs["checks"] = checks
     return Jitted(fun, donate, tuple(sorted(jitkwargs.items())))
 
 
-def _check_options(donate: str, jitkwargs: dict[str, Any]) -> None:
+def _check_options(donate: str, checks: str, jitkwargs: dict[str, Any]) -> None:
     if donate not in _DONATE:
         raise ValueError(
             f"`filter_jit(donate=...)` must be one of {', '.join(map(repr, _DONATE))}; got {donate!r}. "
             f"Write `donate='all'` to let all arguments be overwritten."
+        )
+    if checks not in ("now", "late"):
+        raise ValueError(
+            f"`filter_jit(checks=...)` must be 'now' or 'late'; got {checks!r}. Leave it out to have a failed check raise "
+            f"in the call that it is a part of."
         )
     refuse_removed("filter_jit", jitkwargs, _REMOVED)
     for option in _OURS:

@@ -27,6 +27,7 @@ from ._quiet_donation import QuietProgram
 from ._runtime_check import check_in_trace
 from ._signature import Signature
 from ._transform import Transformed
+from ._wait import LateProgram
 
 hide_from_tracebacks(__file__)
 
@@ -74,13 +75,14 @@ class Cache:
 
     Args:
       donate: As in `filter_jit`.
-      options: What to pass to `jax.jit`.
+      options: What to pass to `jax.jit`, and `checks`, if it is not "now".
       function: The function, if the cache lives as long as it does. Then it is the first leaf of each call.
     """
 
     def __init__(self, donate: str, options: dict[str, Any], function: "weakref.ref[Any] | None"):
         self.donate = donate
-        self.options = options
+        self.late = options.get("checks") == "late"
+        self.options = {name: value for name, value in options.items() if name != "checks"}
         self.function = function
         self._plans: dict[Hashable, Plan] = {}
         self._programs: dict[Hashable, dict[Hashable, Any]] = {}
@@ -113,12 +115,21 @@ class Cache:
             program = self.program(plan, leaves, call, signature)
         return program, plan.arrays(leaves)
 
-    def _known_plan(self, leaves: list[Any], treedef: Any, kinds: tuple[type, ...]) -> Plan:
-        plan = self._plans.get((treedef, kinds))
+    def find_split(self, call: Call, signature: Signature, traced: tuple[bool, ...]) -> tuple[Any, Sequence[Any]]:
+        """Do what `find` does, told which leaves are traced."""
+        __tracebackhide__ = True
+        leaves, treedef = _flatten(call, None)
+        plan = self._known_plan(leaves, treedef, tuple(map(type, leaves)), traced)
+        return self.program(plan, leaves, call, signature), plan.arrays(leaves)
+
+    def _known_plan(
+        self, leaves: list[Any], treedef: Any, kinds: tuple[type, ...], traced: tuple[bool, ...] | None = None
+    ) -> Plan:
+        plan = self._plans.get((treedef, kinds, traced))
         if plan is None:
-            plan = self.plan(leaves, treedef, are_traceable(leaves))
+            plan = self.plan(leaves, treedef, are_traceable(leaves) if traced is None else traced)
             with _LOCK:
-                plan = _remember(self._plans, (treedef, kinds), plan)
+                plan = _remember(self._plans, (treedef, kinds, traced), plan)
         return plan
 
     def plan(self, leaves: Sequence[Any], treedef: Any, traced: Sequence[bool]) -> Plan:
@@ -151,12 +162,17 @@ class Cache:
             key = plan.key(leaves)
         except TypeError:
             raise _unhashable(call, signature) from None
+        known = plan.programs.get(key)
+        if known is not None:
+            return known
         traced = _on_arrays(plan, tuple(plan.statics(leaves)), self.function, _name(fun))
         make = QuietProgram if self.donate.startswith("all") else jax.jit
         with warnings.catch_warnings():
             # What JAX has to say of the options it has said when the function was decorated.
             warnings.simplefilter("ignore", DeprecationWarning)
             program = make(traced, donate_argnums=plan.donated, **self.options)
+        if self.late:
+            program = LateProgram(program)
         with _LOCK:
             return _remember(plan.programs, key, program)
 

@@ -10,6 +10,7 @@ import jax.core
 import jax.tree_util as jtu
 
 from ._are_arrays import are_arrays
+from ._runtime_check import raise_unraised
 
 
 class Output(functools.partial):
@@ -33,6 +34,7 @@ class CheckedOutput(Output):
         # They are all ready at the same time. Being traced, they are none yet.
         if arrays and not isinstance(arrays[0], jax.core.Tracer):
             jax.block_until_ready(arrays[0])
+            raise_unraised()
         return super().__call__()
 
 

@@ -79,8 +79,8 @@ def _jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
         traced = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, Tracer)}
         known.extend(None if i in traced else leaf for i, leaf in enumerate(leaves))
         candidates = [i for i, leaf in traced.items() if eqx_core.is_inexact_array(leaf)]
-        which, arrays = _which_move(level, [traced[i] for i in candidates])
-        traced.update(zip(candidates, arrays, strict=True))
+        which, same = _which_move(level, [traced[i] for i in candidates])
+        traced.update(zip(candidates, same, strict=True))
         moving = {i: traced.pop(i) for i, moves in zip(candidates, which, strict=True) if moves}
         return moving, traced
 

@@ -6,8 +6,6 @@ from typing import Any
 import jax
 import jax.tree_util as jtu
 
-import eqx_core
-
 from ._eval_shape import split_call
 from ._jax_compat import hide_from_tracebacks
 from ._jit_output import Output
@@ -56,7 +54,7 @@ def filter_make_jaxpr(fun: Callable[..., Any]) -> Any:
       >>> structs[0].shape, structs[1], rest
       ((), None, (None, 'power'))
     """
-    return eqx_core.module_update_wrapper(MadeJaxpr(fun))
+    return MadeJaxpr(fun)
 
 
 _HOLE = object()

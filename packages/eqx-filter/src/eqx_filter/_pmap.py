@@ -120,7 +120,7 @@ def filter_pmap(
         return functools.partial(filter_pmap, **axes, donate=donate, **pmapkwargs)
     check_callable("filter_pmap", fun)
     options = tuple(pmapkwargs.items())
-    return eqx_core.module_update_wrapper(Pmapped(fun, in_axes, out_axes, axis_name, axis_size, donate, options))
+    return Pmapped(fun, in_axes, out_axes, axis_name, axis_size, donate, options)
 
 
 def _check_donate(donate: Any) -> Any:

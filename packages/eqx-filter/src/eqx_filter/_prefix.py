@@ -4,12 +4,11 @@ import textwrap
 from typing import Any
 
 import jax
-import jax.tree_util as jtu
 
 from ._jax_compat import flatten_with_none
 
 
-def parts(option: str, prefix: Any, tree: Any) -> tuple[list[Any], list[Any], jtu.PyTreeDef]:
+def parts(option: str, prefix: Any, tree: Any) -> tuple[list[Any], list[Any], Any]:
     """Return the leaves of `prefix`, the part of `tree` that each stands for, and what puts such parts together.
 
     Args:

@@ -16,7 +16,7 @@ from ._check_message import batch_message
 from ._jax_compat import (
     define_batching,
     define_derivatives,
-    define_lowering,
+    define_lowering_for_devices,
     hide_from_tracebacks,
     is_undefined,
     keep_failures_out_of_log,
@@ -24,7 +24,7 @@ from ._jax_compat import (
     new_primitive,
     staged_equations,
 )
-from ._runtime_error import Failure, Stack, on_host
+from ._runtime_error import Failure, Stack, joined, on_host
 
 hide_from_tracebacks(__file__)
 
@@ -52,9 +52,12 @@ class Check:
         return Failure(batch_message(self.msgs, levels, conditions, self.fill), self.stack)
 
 
-# Failures of programs that run under `checks="late"`, not yet reported.
 LATE = jax.make_user_context(False)
+"""Whether programs leave it to `wait` to report their failures."""
 LATE_FAILURES: list[Failure] = []
+"""What is to be reported by `wait`."""
+UNRAISED: list[Failure] = []
+"""What is to be reported when the program is done: where others wait for it, a device must not stop in the middle."""
 
 check_p = new_primitive("runtime_check")
 """`(pred, index, *values, *xs) -> xs`, where `count` is the number of operands that are not among `xs`."""
@@ -70,7 +73,7 @@ def staged_check(check: Check, conditions: Sequence[Any], xs: Sequence[Any], lev
       xs: Any arrays.
       levels: As in `batch_message`.
     """
-    if not isinstance(conditions[0], jax.core.Tracer) and not np.any(conditions[0]):
+    if not isinstance(conditions[0], jax.core.Tracer) and not np.asarray(conditions[0]).any():
         return xs
     return check_p.bind(*conditions, *xs, check=check, levels=levels, count=len(conditions))
 
@@ -79,7 +82,7 @@ def staged_check(check: Check, conditions: Sequence[Any], xs: Sequence[Any], lev
 def _at_once(*operands: Any, check: Check, levels: Any, count: int) -> list[Any]:
     __tracebackhide__ = True
     conditions, xs = operands[:count], list(operands[count:])
-    if check.when_compiled or not np.any(conditions[0]):
+    if check.when_compiled or not np.asarray(conditions[0]).any():
         return xs
     if check.poison:
         return list(map(nan_like, xs))
@@ -91,15 +94,15 @@ def _types(*operands: Any, count: int, **_: Any) -> list[Any]:
     return list(operands[count:])
 
 
-def _compiled(*operands: Any, check: Check, levels: Any, count: int) -> list[Any]:
-    late = LATE.value
+def _compiled(*operands: Any, check: Check, levels: Any, count: int, devices: int) -> list[Any]:
+    unreported = LATE_FAILURES if LATE.value else UNRAISED if devices > 1 else None
 
     def fail(conditions: Any, xs: Any) -> list[Any]:
         if check.poison:
             return list(map(nan_like, xs))
-        report = functools.partial(_report, check, levels, late)
+        report = functools.partial(_report, check, levels, unreported)
         go_on = jax.pure_callback(report, jax.ShapeDtypeStruct((), np.bool_), *conditions)
-        # Some platforms go on after an error on the host, and a late failure is none yet.
+        # Some platforms go on after an error on the host, and a failure that is reported later is none yet.
         return [jax.lax.cond(go_on, lambda x: x, nan_like, x) for x in xs]
 
     # Measured against a `jnp.where` for each array: as quick for small ones, and large ones are not copied.
@@ -107,12 +110,27 @@ def _compiled(*operands: Any, check: Check, levels: Any, count: int) -> list[Any
     return jax.lax.cond(failed, fail, lambda _, xs: xs, list(operands[:count]), list(operands[count:]))
 
 
-def _report(check: Check, levels: Any, late: bool, *conditions: Any) -> np.ndarray:
+def _report(check: Check, levels: Any, unreported: list[Failure] | None, *conditions: Any) -> np.ndarray:
     failure = check.failure(levels, [np.asarray(condition) for condition in conditions])
-    if not late:
+    if unreported is None:
         raise on_host(failure)
-    LATE_FAILURES.append(failure)
+    unreported.append(failure)
     return np.asarray(False)
+
+
+def raise_unraised() -> None:
+    """Raise what checks have found in a program that has just finished on several devices."""
+    failures = take(UNRAISED)
+    if failures:
+        raise on_host(joined(failures))
+
+
+def take(failures: list[Failure]) -> list[Failure]:
+    """Return the failures and empty the list."""
+    taken = failures.copy()
+    # Other threads may add to it meanwhile.
+    del failures[: len(taken)]
+    return taken
 
 
 def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, count: int, **params: Any) -> Any:
@@ -127,7 +145,9 @@ def _transpose(cotangents: Sequence[Any], *operands: Any, count: int, **_: Any) 
 
 def _batch(_: Any, operands: Any, axes: Any, *, check: Check, levels: Any, count: int) -> Any:
     __tracebackhide__ = True
-    conditions = [jnp.moveaxis(x, axis, 0) if axis else x for x, axis in zip(operands[:count], axes[:count], strict=True)]
+    conditions = [
+        jnp.moveaxis(x, axis, 0) if axis else x for x, axis in zip(operands[:count], axes[:count], strict=True)
+    ]
     mapped = tuple(axis is not None for axis in axes[:count])
     levels = (mapped, *levels) if any(mapped) else levels
     return staged_check(check, conditions, list(operands[count:]), levels), list(axes[count:])
@@ -135,7 +155,7 @@ def _batch(_: Any, operands: Any, axes: Any, *, check: Check, levels: Any, count
 
 define_derivatives(check_p, _jvp, _transpose)
 define_batching(check_p, _batch)
-define_lowering(check_p, _compiled)
+define_lowering_for_devices(check_p, _compiled)
 needs_devices(check_p)
 keep_failures_out_of_log("EquinoxRuntimeError")
 

@@ -22,7 +22,9 @@ _ADVICE = """
 A check failed while the program ran. To look at it where it happens, set the environment variable
 `EQX_ON_ERROR=breakpoint`, which opens a debugger, or `EQX_ON_ERROR=nan`, which goes on with NaNs. With
 `JAX_DISABLE_JIT=1` the check fails at the very line of Python that makes it."""
-_PLAIN_ADVICE = "\n\n--------------------\nCompile with `eqx_filter.filter_jit` to have the place of the check shown as well."
+_PLAIN_ADVICE = (
+    "\n\n--------------------\nCompile with `eqx_filter.filter_jit` to have the place of the check shown as well."
+)
 _LIBRARIES = tuple(
     os.path.dirname(file) + os.sep for file in (jax.__file__, eqx_core.__file__, __file__, os.__file__) if file
 )
@@ -92,11 +94,12 @@ def _is_library(file: str) -> bool:
 def _inside(stack: Stack, boundary: Any) -> list[Frame]:
     """Return the frames between a check and the program that ran it, outermost first.
 
-    A check that was traced as a part of another program knows no more than the way to the innermost `filter_jit`.
+    A check that was traced as a part of another program knows no more than the way to the innermost `filter_jit`. If it
+    is not known which program has run it (None), it is taken to be the outermost.
     """
     boundaries = [i for i, entry in enumerate(stack) if not isinstance(entry, Frame)]
     own = [i for i in boundaries if stack[i] is boundary]
-    end = own[-1] if own else boundaries[0] if boundaries else len(stack)
+    end = own[-1] if own else boundaries[0 if boundary else -1] if boundaries else len(stack)
     return [entry for entry in reversed(stack[:end]) if isinstance(entry, Frame)]
 
 
@@ -107,12 +110,17 @@ class Failure(NamedTuple):
     stack: Stack
 
     def presented(self, boundary: Any = None) -> EquinoxRuntimeError:
-        """Return the error to raise out of the program that was traced inside of the mark `boundary`."""
+        """Return the error to raise out of the program that was traced inside of the mark `boundary`, if it is known."""
         return EquinoxRuntimeError(_presentation(self.text, _inside(self.stack, boundary)))
 
     def presented_at_once(self) -> EquinoxRuntimeError:
         """Return the error to raise where the check is not part of any program."""
         return EquinoxRuntimeError(_presentation(self.text, [x for x in self.stack if isinstance(x, Frame)][:1]))
+
+
+def joined(failures: Sequence[Failure]) -> Failure:
+    """Return one failure that says what they all say, each text once."""
+    return Failure("\n\n".join(dict.fromkeys(failure.text for failure in failures)), failures[0].stack)
 
 
 def _presentation(text: str, frames: Sequence[Frame]) -> str:
@@ -153,9 +161,9 @@ def presented(error: Exception, program: Any) -> EquinoxRuntimeError | None:
 
 
 def _failure_in(error: Exception) -> Failure | None:
-    if not isinstance(error, (ValueError, jax.errors.JaxRuntimeError)):
+    if not isinstance(error, (ValueError, jax.errors.JaxRuntimeError, _EquinoxRuntimeError)):
         return None
-    text = str(error)
+    text = f"{type(error).__name__}: {error}"
     found = _MARK.search(text)
     if found is not None:
         return _RECENT.get(int(found[1]))

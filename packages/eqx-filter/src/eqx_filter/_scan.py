@@ -11,7 +11,7 @@ import eqx_core
 
 from ._axes import short
 from ._carry import Split, carried
-from ._jit import Jitted
+from ._remembered import run_remembered
 from ._transform import Transformed
 
 
@@ -90,7 +90,7 @@ def filter_scan(
     __tracebackhide__ = True
     length = None if length is None else operator.index(length)
     _check_lengths(xs, length)
-    return Jitted(Scanned(f, length, bool(reverse), unroll), "none", (("inline", True),))(init, xs)
+    return run_remembered(Scanned(f, length, bool(reverse), unroll), init, xs)
 
 
 def _pair(out: Any) -> Any:

@@ -11,7 +11,7 @@ import eqx_core
 from ._axes import short
 from ._branches import Branches
 from ._carry import Split
-from ._jit import Jitted
+from ._remembered import run_remembered
 from ._transform import Transformed
 
 
@@ -67,4 +67,4 @@ def filter_switch(index: Any, branches: Sequence[Callable[..., Any]], *operands:
             f"`filter_switch(index=...)` must be an int or a scalar array of integers; got {short(index)}. Use "
             f"`jax.vmap` for an array of indices, `.astype(int)` for bools."
         )
-    return Jitted(Switched(branches, traced), "none", (("inline", True),))(*operands)
+    return run_remembered(Switched(branches, traced), *operands)

@@ -113,7 +113,7 @@ def filter_vmap(
         return functools.partial(filter_vmap, **axes, **vmapkwargs)
     check_callable("filter_vmap", fun)
     options = tuple(vmapkwargs.items())
-    return eqx_core.module_update_wrapper(Vmapped(fun, in_axes, out_axes, axis_name, axis_size, options))
+    return Vmapped(fun, in_axes, out_axes, axis_name, axis_size, options)
 
 
 class _Call:

@@ -218,7 +218,7 @@ class MultiheadAttention(eqx_core.Module):
                 f"and `{eqx_core.tree_pformat(value)}`. There is one key for each value."
             )
         projections = (self.query_proj, self.key_proj, self.value_proj)
-        heads = tuple(map(self._heads, projections, (query, key_, value)))
+        heads: Any = tuple(map(self._heads, projections, (query, key_, value)))
         if process_heads is not None:
             heads = _processed(process_heads, heads)
         keys = None if key is None else jr.split(key, self.num_heads)
@@ -233,7 +233,8 @@ class MultiheadAttention(eqx_core.Module):
 
         mask_axis = 0 if mask is not None and mask.ndim == 3 else None
         axes = (1, 1, 1, mask_axis, None if keys is None else 0)
-        out = jax.vmap(attend, in_axes=axes, out_axes=1, axis_size=self.num_heads)(*heads, mask, keys)
+        arguments: Any = (*heads, mask, keys)
+        out = jax.vmap(attend, in_axes=axes, out_axes=1, axis_size=self.num_heads)(*arguments)
         return jax.vmap(self.output_proj)(out.reshape(len(query), -1))
 
     def _heads(self, projection: Linear, x: Array) -> Array:

@@ -70,7 +70,8 @@ class BatchNorm(StatefulLayer):
           momentum: How much of the running statistics each batch leaves as it was.
           inference: Whether to use the running statistics.
           dtype: Of parameters and state; by default float64 if 64 bits are enabled, else float32.
-          mode: "batch" normalises by the statistics of the batch, as is usual. "ema" normalises by the running
+          mode: "batch" normalises by the statistics of the batch, as is usual. Its running variance starts from 1, so that
+            inference overestimates the variance by `momentum**n / (1 - momentum**n)` after `n` batches. "ema" normalises by the running
             statistics in training too, which start as those of the first batch; before that they are 0.
 
         Raises:
@@ -134,10 +135,9 @@ class BatchNorm(StatefulLayer):
         update = self._update_ema if self.mode == "ema" else self._update_batch
         (mean, variance), state = update(state, statistics)
         per_channel = (self.input_size, *[1] * (len(shape) - 1))
-        mean, variance, weight, bias = (
-            None if p is None else p.reshape(per_channel) for p in (mean, variance, self.weight, self.bias)
-        )
-        out = (wide - mean.astype(wide.dtype)) * jax.lax.rsqrt(variance.astype(wide.real.dtype) + self.eps)
+        mean, variance = (p.astype(wide.dtype).reshape(per_channel) for p in (mean, variance))
+        weight, bias = (None if p is None else p.reshape(per_channel) for p in (self.weight, self.bias))
+        out = (wide - mean) * jax.lax.rsqrt(variance + self.eps)
         return scale_and_shift(out, weight, bias).astype(x.dtype), state
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
@@ -148,7 +148,7 @@ class BatchNorm(StatefulLayer):
         variance = jax.lax.pmean(jnp.mean(jnp.real(centred * jnp.conj(centred)), axes), self.axis_name)
         return mean, variance
 
-    def _update_ema(self, state: State, statistics: Any) -> tuple[Any, State]:
+    def _update_ema(self, state: Any, statistics: Any) -> tuple[Any, State]:
         running = state.get(self.ema_state_index)
         if statistics is None:
             return running, state
@@ -160,7 +160,7 @@ class BatchNorm(StatefulLayer):
         state = state.set(self.ema_first_time_index, jnp.array(False))
         return running, state.set(self.ema_state_index, running)
 
-    def _update_batch(self, state: State, statistics: Any) -> tuple[Any, State]:
+    def _update_batch(self, state: Any, statistics: Any) -> tuple[Any, State]:
         counter, hidden = state.get(self.batch_counter), state.get(self.batch_state_index)
         if statistics is None:
             # The hidden values are sums over batches of weights that themselves sum up to this.

@@ -69,10 +69,10 @@ class ConvTranspose(eqx_core.Module):
           kernel_size: The extent of the kernel; like `stride`, `output_padding` and `dilation` one integer, or one per
             spatial axis.
           stride: The step of the convolution that is transposed: the output is larger by this factor.
-          padding: The padding of the convolution that is transposed: the output is smaller by it. With "SAME" or
-            "SAME_LOWER" the output has `stride` times the size of the input, plus `output_padding`.
-          output_padding: What the output has more behind, less than `stride`: it tells apart the inputs of a convolution
-            that have outputs of one size.
+          padding: The padding of the convolution that is transposed: the output is smaller by it.
+          output_padding: Less than `stride`: it tells apart the inputs of a convolution that have outputs of one size. It
+            is what the output has more behind; but with "SAME" or "SAME_LOWER", where without it the output has `stride`
+            times the size of the input, what the output has less.
           dilation: The distance between two entries of the kernel.
           groups: The number of groups into which the channels are split.
           use_bias: Whether to add a bias to each output channel.
@@ -123,9 +123,10 @@ class ConvTranspose(eqx_core.Module):
         check_channels("ConvTranspose", x, self.in_channels, self.num_spatial_dims)
         padding = self._padding()
         if self.padding_mode == "CIRCULAR":
-            around = [[p // s for p in pair] for pair, s in zip(padding, self.stride, strict=True)]
+            sizes = list(zip(padding, self.stride, strict=True))
+            around = [(low // stride, high // stride) for (low, high), stride in sizes]
             x = jnp.pad(x, ((0, 0), *around), "wrap")
-            padding = [[p % s for p in pair] for pair, s in zip(padding, self.stride, strict=True)]
+            padding = [(low % stride, high % stride) for (low, high), stride in sizes]
         out = jax.lax.conv_general_dilated(
             x[None],
             self.weight,
@@ -151,13 +152,11 @@ class ConvTranspose(eqx_core.Module):
             for span, (low, high), more in zip(spans, pairs, self.output_padding, strict=True)
         ]
 
-    def _same(self, span: int, stride: int, more: int) -> tuple[int, int]:
-        """Return the padding of one axis for which the output has `stride` times the size of the input, plus `more`."""
-        total = span - stride + more + 1
-        if total < 0:
-            more -= total
-            total = 0
-        small, large = total // 2, total - total // 2
+    def _same(self, span: int, stride: int, less: int) -> tuple[int, int]:
+        """Return the padding of one axis for which the output has `stride` times the size of the input, minus `less`."""
+        total = span - stride + less + 1
+        more = max(-total, 0)
+        small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
         low, high = (small, large) if self.padding == "SAME" else (large, small)
         return span - low, span - high + more
 

@@ -50,7 +50,7 @@ class Shared(eqx_core.Module, Generic[_Tree]):
         """
         structs = [eqx_filter.filter_eval_shape(lambda pick=pick: _nodes(pick(pytree))) for pick in (where, get)]
         if not eqx_core.tree_equal(*structs):
-            there, here = map(eqx_core.tree_pformat, structs)
+            there, here = (eqx_core.tree_pformat(struct, struct_as_array=True) for struct in structs)
             raise ValueError(
                 f"Every node being shared together must have the same structure, shapes and dtypes: "
                 f"`Shared(where=...)` must pick out nodes like those of `get`, `{here}`; got `{there}`. Transpose or "

@@ -111,8 +111,8 @@ def _as_matrix(weight: Array) -> Array:
 
 def _iterated(matrix: Array, u: Array, v: Array, steps: int, eps: float) -> tuple[Array, Array]:
     for _ in range(steps):
-        v = _unit(matrix.T @ u, eps)
         u = _unit(matrix @ v, eps)
+        v = _unit(matrix.T @ u, eps)
     return u, v
 
 

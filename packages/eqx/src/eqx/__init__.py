@@ -32,6 +32,7 @@ from eqx_core import (
     tree_summary as tree_summary,
 )
 from eqx_filter import (
+    Enumeration as Enumeration,
     EquinoxRuntimeError as EquinoxRuntimeError,
     EquinoxTracetimeError as EquinoxTracetimeError,
     EqxRuntimeError as EqxRuntimeError,
@@ -66,12 +67,16 @@ from eqx_filter import (
     filter_value_and_grad as filter_value_and_grad,
     filter_vjp as filter_vjp,
     filter_vmap as filter_vmap,
+    gradf as gradf,
     if_array as if_array,
+    jitf as jitf,
     load_exported as load_exported,
     on_error as on_error,
     partition as partition,
+    value_and_grad_f as value_and_grad_f,
+    wait as wait,
 )
 
-from . import internal as internal, loops as loops, nn as nn, serialise as serialise
+from . import debug as debug, internal as internal, loops as loops, nn as nn, serialise as serialise
 
 __version__ = _version("eqx")

@@ -5,10 +5,15 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_origin
 
+# What is imported for type checkers alone would not count as exported.
+__all__ = ["AbstractClassVar", "AbstractVar", "abstract_kind", "own_abstract", "own_annotations", "unfilled"]
+
 _T = TypeVar("_T")
 
 if TYPE_CHECKING:
-    AbstractClassVar = ClassVar
+    # Under another name, that of an assignment, type checkers do not take it for a `ClassVar`.
+    from typing import ClassVar as AbstractClassVar
+
     AbstractVar = Annotated[_T, "AbstractVar"]
 else:
 

@@ -42,7 +42,7 @@ class Method:
     """
 
     def __init__(self, function: Callable[..., Any]):
-        self.__wrapped__ = function
+        self.__wrapped__: Any = function
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
 

@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Hashable
-from typing import Any, dataclass_transform
+from typing import TYPE_CHECKING, Any, dataclass_transform
 
 import jax.tree_util as jtu
 
@@ -56,7 +56,46 @@ class _Signature:
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-@dataclass_transform(field_specifiers=(dataclasses.field, field, static_field))
+def _construct(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Make an instance: the `__call__` of the metaclass."""
+    plan: Plan = cls.__module_plan__
+    if plan.plain_new:
+        instance = object.__new__(cls)
+    else:
+        if plan.abstract is not None:
+            raise TypeError(plan.abstract)
+        instance = cls.__new__(cls, *args, **kwargs)
+        if not type.__instancecheck__(cls, instance):
+            return instance
+    key = id(instance)
+    UNDER_CONSTRUCTION[key] = plan.plain
+    try:
+        returned = cls.__init__(instance, *args, **kwargs)
+    finally:
+        UNDER_CONSTRUCTION.pop(key, None)  # A `__new__` may return one instance time and again.
+    if returned is not None:
+        raise TypeError(f"`{cls.__qualname__}.__init__` must return None; got {returned!r}. Leave out the `return`.")
+    if plan.careful:
+        _complete(instance, plan)
+    try:
+        values = plan.values(instance)
+    except AttributeError:
+        raise _uninitialised(instance, plan) from None
+    kinds = tuple(map(type, values))
+    looks = plan.looks.get(kinds)
+    if looks is None:
+        looks = _plan_looks(plan, kinds)
+    for index, look in looks:
+        look(instance, plan, index, values[index])
+    if plan.careful:
+        for name in plan.uninitialised:
+            check_uninitialised_field(instance, name, values[list(plan.fields).index(name)])
+        for check in plan.checks:
+            check(instance)
+    return instance
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field, field, static_field))
 class ModuleMeta(abc.ABCMeta):
     """The metaclass of `Module`. It may be subclassed; its methods then want their `super()`."""
 
@@ -98,44 +137,8 @@ class ModuleMeta(abc.ABCMeta):
                 type.__setattr__(cls, key, method)
         return cls
 
-    def __call__(cls, /, *args: Any, **kwargs: Any) -> Any:
-        plan = cls.__module_plan__
-        if plan.plain_new:
-            instance = object.__new__(cls)
-        else:
-            if plan.abstract is not None:
-                raise TypeError(plan.abstract)
-            instance = cls.__new__(cls, *args, **kwargs)
-            if not type.__instancecheck__(cls, instance):
-                return instance
-        key = id(instance)
-        UNDER_CONSTRUCTION[key] = plan.plain
-        try:
-            returned = cls.__init__(instance, *args, **kwargs)
-        finally:
-            UNDER_CONSTRUCTION.pop(key, None)  # A `__new__` may return one instance time and again.
-        if returned is not None:
-            raise TypeError(
-                f"`{cls.__qualname__}.__init__` must return None; got {returned!r}. Leave out the `return`."
-            )
-        if plan.careful:
-            _complete(instance, plan)
-        try:
-            values = plan.values(instance)
-        except AttributeError:
-            raise _uninitialised(instance, plan) from None
-        kinds = tuple(map(type, values))
-        looks = plan.looks.get(kinds)
-        if looks is None:
-            looks = _plan_looks(plan, kinds)
-        for index, look in looks:
-            look(instance, plan, index, values[index])
-        if plan.careful:
-            for name in plan.uninitialised:
-                check_uninitialised_field(instance, name, values[list(plan.fields).index(name)])
-            for check in plan.checks:
-                check(instance)
-        return instance
+    if not TYPE_CHECKING:  # A type checker is to look at `__init__` instead.
+        __call__ = _construct
 
     def __setattr__(cls, name: str, value: Any) -> None:
         super().__setattr__(name, wrap_attribute(name, value))
@@ -228,6 +231,8 @@ def _name(plan: Plan, index: int) -> str:
     return list(plan.fields)[index]
 
 
+# Here as well as on the metaclass, so that type checkers also see it in classes with another metaclass.
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field, field, static_field))
 class Module(Hashable, metaclass=ModuleMeta):
     """Base class of models, layers and every other parameterised function: a dataclass that is a PyTree.
 
@@ -261,7 +266,8 @@ class Module(Hashable, metaclass=ModuleMeta):
     Source: Kidger and Garcia (2021), arXiv:2111.00254.
     """
 
-    __setattr__ = assign_field
+    if not TYPE_CHECKING:  # A type checker is to refuse attributes that the class does not declare.
+        __setattr__ = assign_field
 
     def __delattr__(self, name: str) -> None:
         raise dataclasses.FrozenInstanceError(

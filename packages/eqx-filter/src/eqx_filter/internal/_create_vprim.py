@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from .._finalise import primitive_finalisations
 from .._jax_compat import (
     UndefinedPrimal,
     VmapAxis,
@@ -22,7 +23,6 @@ from .._jax_compat import (
     zero_like,
     zero_tangent,
 )
-from ._finalise import primitive_finalisations
 
 hide_from_tracebacks(__file__)
 

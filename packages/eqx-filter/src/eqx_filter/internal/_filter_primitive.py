@@ -15,7 +15,7 @@ import eqx_core
 import eqx_core.internal
 
 from .._axes import short
-from .._jax_compat import hide_from_tracebacks, is_undefined, is_zero, materialise, zero_tangent
+from .._jax_compat import hide_from_tracebacks, is_zero, materialise, zero_tangent
 from .._jit_output import are_traceable
 from .._prefix import parts
 

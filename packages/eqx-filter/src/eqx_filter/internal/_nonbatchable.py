@@ -9,8 +9,9 @@ import jax.random as jr
 import jax.tree_util as jtu
 from jax.core import Tracer
 
+from .._error_if import error_if
+from .._finalise import register_impl_finalisation
 from .._jax_compat import VmapAxis, define_batching, define_derivatives, define_lowering, new_primitive
-from ._finalise import register_impl_finalisation
 
 _BUG = "This is probably an internal error in the library you are using."
 
@@ -42,9 +43,7 @@ def nonbatchable(
     """
     subject = name or "This operation"
     if msg is None and allow_constant_across_batch:
-        msg = (
-            f"Nonconstant batch. {subject} has received a batch of values that were expected to be constant. {_BUG}"
-        )
+        msg = f"Nonconstant batch. {subject} has received a batch of values that were expected to be constant. {_BUG}"
     elif msg is None:
         msg = f"Unexpected batch tracer. {subject} cannot be vmap'd. {_BUG}"
 
@@ -78,8 +77,6 @@ def _batch(
 
 def _the_constant(x: Any, msg: str) -> Any:
     """Return the first entry of `x`, with a check that the others are the same."""
-    from .._error_if import error_if
-
     data = jr.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     same = data[1:] == data[:1]
     if jnp.issubdtype(data.dtype, jnp.inexact):

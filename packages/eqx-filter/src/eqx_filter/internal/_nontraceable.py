@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 import jax.tree_util as jtu
 from jax.core import Tracer
 
+from .._finalise import register_impl_finalisation
 from .._jax_compat import VmapAxis, define_batching, define_derivatives, define_lowering, new_primitive
-from ._finalise import register_impl_finalisation
 
 
 def nontraceable(x: Any, *, name: str = "nontraceable operation") -> Any:

@@ -1,7 +1,7 @@
 """Compile a function once that is used several times in a row: `scan_trick`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.typing import ArrayLike
 
-from .._jax_compat import VmapAxis, define_batching, define_lowering, new_primitive
 from ._finalise import register_impl_finalisation
+from ._jax_compat import VmapAxis, define_batching, define_lowering, new_primitive
 
 
 def unvmap_all(x: ArrayLike) -> jax.Array:

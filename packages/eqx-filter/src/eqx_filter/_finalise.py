@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.tree_util as jtu
 
-from .._are_arrays import are_arrays
-from .._jax_compat import bind_equation, close_jaxpr, custom_jvp_call_p, is_jaxpr, stop_gradient_p
-from .._make_jaxpr import filter_make_jaxpr
-from .._nondifferentiable import nondifferentiable_backward_p
-from .._partition import combine
+from ._are_arrays import are_arrays
+from ._jax_compat import bind_equation, close_jaxpr, custom_jvp_call_p, is_jaxpr, stop_gradient_p
+from ._make_jaxpr import filter_make_jaxpr
+from ._nondifferentiable import nondifferentiable_backward_p
+from ._partition import combine
 
 primitive_finalisations: dict[Any, Callable[..., Any]] = {}
 """For each primitive that is replaced, a function of its operands and parameters that returns its results."""
