@@ -553,8 +553,8 @@ def test_the_attributes_of_a_wrapper_may_be_assigned():
             self.__doc__ = "doc"
 
     a = A(1.0)
-    for copy in (a, jtu.tree_map(lambda x: x, a), jax.jit(lambda x: x)(a), jax.vmap(lambda x: x)(A(jnp.ones(2)))):
-        assert (copy.__name__, copy.__doc__) == ("name", "doc")
+    for again in (a, jtu.tree_map(lambda x: x, a), jax.jit(lambda x: x)(a), jax.vmap(lambda x: x)(A(jnp.ones(2)))):
+        assert (again.__name__, again.__doc__) == ("name", "doc")
     assert A.__doc__ is None
 
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import jax
 import jax.tree_util as jtu
-from jax.core import eval_jaxpr
 
 import eqx_core
 import eqx_core.internal
 
 from ._eval_shape import filter_eval_shape
-from ._jax_compat import hide_from_tracebacks
+from ._jax_compat import eval_jaxpr, hide_from_tracebacks
 from ._make_jaxpr import filter_make_jaxpr
 from ._partition import combine, partition
 

@@ -150,8 +150,11 @@ def _fail_later(x: Any, pred: Any, index: Any, msgs: tuple[str, ...], mode: str,
 
 
 def _reduced(condition: Any, traced: Any, known: Any) -> Any:
-    # What is known stays so under `jax.jit`: NumPy puts nothing into the program.
-    return traced(condition) if isinstance(condition, jax.core.Tracer) else known(np.asarray(condition))
+    # What is known stays so under `jax.jit`: NumPy puts nothing into the program. So it does under `jax.vmap` if there is
+    # nothing to be done.
+    if not isinstance(condition, jax.core.Tracer):
+        return known(np.asarray(condition))
+    return traced(condition) if condition.shape else condition
 
 
 def _split(values: dict[str, Any]) -> tuple[list[Any], Callable[[list[Any]], dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.tree_util as jtu
+from jax.core import AbstractValue as AbstractValue, ShapedArray as ShapedArray, eval_jaxpr as eval_jaxpr
 from jax.interpreters import ad, batching, mlir
 
 
@@ -260,4 +261,8 @@ def bind_equation(eqn: Any, args: Sequence[Any]) -> list[Any]:
 
 def in_program() -> bool:
     """Tell whether a function is being traced, as part of a program to be compiled."""
-    return hasattr(_TRACE_CONTEXT_OF.trace, "frame")
+    trace = _TRACE_CONTEXT_OF.trace
+    # Inside of `jax.vmap` and `jax.grad` the current trace is one of theirs.
+    while hasattr(trace, "parent_trace"):
+        trace = trace.parent_trace
+    return hasattr(trace, "frame")

@@ -5,11 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import ShapedArray
 from jax.typing import ArrayLike
 
 from ._finalise import register_impl_finalisation
-from ._jax_compat import VmapAxis, define_batching, define_lowering, new_primitive
+from ._jax_compat import ShapedArray, VmapAxis, define_batching, define_lowering, new_primitive
 
 
 def unvmap_all(x: ArrayLike) -> jax.Array:

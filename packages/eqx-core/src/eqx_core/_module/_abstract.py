@@ -36,6 +36,9 @@ else:
     class AbstractClassVar(Generic[_T]):
         """Annotate a class attribute that subclasses must have; see `AbstractVar`.
 
+        Type checkers know a `ClassVar` by where it was imported from. For them, write in your own module
+        `if TYPE_CHECKING: from typing import ClassVar as AbstractClassVar`, and import this one otherwise.
+
         Example:
           >>> from eqx_core import Module
           >>> class Solver(Module):

@@ -110,22 +110,9 @@ def make_plan(cls: type, *, generated: bool, is_abstract: bool) -> Plan:
     fields = {declared.name: declared for declared in dataclasses.fields(cls)}
     everything: dict[str, dataclasses.Field] = cls.__dataclass_fields__
     arguments = {n: d for n, d in everything.items() if n in fields or is_init_var(d)}
-    on_class = {name: _on_class(cls, name) for name in fields}
-    functions = []
-    for name, value in on_class.items():
-        if isinstance(value, Method) and value.__wrapped__ is fields[name].default:
-            on_class[name] = value.__wrapped__
-            if not (generated and fields[name].init):
-                functions.append((name, value.__wrapped__))
-    slots = [name for name, value in on_class.items() if type(value) is types.MemberDescriptorType]
-    # A property, a method or another value than the field's default: it answers where the instance has no value.
-    shadowed = [
-        name
-        for name, value in on_class.items()
-        if value is not _NOTHING
-        and (value is not fields[name].default or inspect.isdatadescriptor(value))
-        and name not in slots
-    ]
+    slots, functions, shadowed = _on_class(cls, fields)
+    # A generated `__init__` assigns all that it takes.
+    functions = tuple((n, default) for n, default in functions if not (generated and fields[n].init))
     statics = [name for name, declared in fields.items() if is_static(declared)]
     children = [name for name in fields if name not in statics]
     irregular = bool(shadowed or slots)
@@ -139,7 +126,7 @@ def make_plan(cls: type, *, generated: bool, is_abstract: bool) -> Plan:
         arguments=arguments,
         plain=frozenset(fields).difference(shadowed, slots),
         values=_getter(list(fields), frozenset(shadowed)),
-        functions=tuple(functions),
+        functions=functions,
         converters=converters,
         uninitialised=uninitialised,
         checks=checks,
@@ -162,8 +149,29 @@ def check_inits(cls: type) -> tuple[Callable[[Any], None], ...]:
 _NOTHING = object()
 
 
-def _on_class(cls: type, name: str) -> Any:
-    """Return what the classes of the hierarchy hold under a name, unbound."""
+def _on_class(cls: type, fields: Mapping[str, dataclasses.Field]) -> tuple[list[str], list[tuple[str, Any]], list[str]]:
+    """Return what the class itself has under the names of fields.
+
+    Returns:
+      The names of the slots; name and value of the defaults that are functions; and the names under which there is a
+      property, a method or another value than the field's default, which answers where the instance has no value.
+    """
+    slots: list[str] = []
+    functions: list[tuple[str, Any]] = []
+    shadowed: list[str] = []
+    for name, declared in fields.items():
+        value = _unbound(cls, name)
+        if type(value) is types.MemberDescriptorType:
+            slots.append(name)
+        elif isinstance(value, Method) and value.__wrapped__ is declared.default:
+            functions.append((name, declared.default))
+        elif value is not _NOTHING and (value is not declared.default or inspect.isdatadescriptor(value)):
+            shadowed.append(name)
+    return slots, functions, shadowed
+
+
+def _unbound(cls: type, name: str) -> Any:
+    """Return what the classes of the hierarchy hold under a name."""
     for kls in cls.__mro__:
         if name in kls.__dict__:
             return kls.__dict__[name]

@@ -65,7 +65,7 @@ _watched.def_bwd(_backward)
 
 
 def _show(name: str | None, rest: Any, arrays: Any) -> None:
-    primals, cotangents = combine(jtu.tree_map(jnp.asarray, arrays), rest)
+    primals, cotangents = combine(jtu.tree_map(lambda x: jnp.asarray(x, x.dtype), arrays), rest)
     if name is not None:
         print(f"{name}:")
     print(f"   primals={eqx_core.tree_pformat(primals, short_arrays=False)}")

@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import AbstractValue
 
 import eqx_core
 import eqx_core.internal
 
 from .._axes import short
-from .._jax_compat import hide_from_tracebacks, is_zero, materialise, zero_tangent
+from .._jax_compat import AbstractValue, hide_from_tracebacks, is_zero, materialise, zero_tangent
 from .._jit_output import are_traceable
 from .._prefix import parts
 

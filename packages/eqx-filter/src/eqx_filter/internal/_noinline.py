@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray, Tracer
+from jax.core import Tracer
 
 import eqx_core
 import eqx_core.internal
@@ -19,6 +19,7 @@ from .._eval_shape import cached_filter_eval_shape
 from .._finalise import finalise_fn, primitive_finalisations
 from .._hashable_partition import hashable_combine, hashable_partition
 from .._jax_compat import (
+    ShapedArray,
     VmapAxis,
     define_batching,
     define_derivatives,
