@@ -21,6 +21,9 @@ jax.config.update("jax_num_cpu_devices", 2)
 hypothesis.settings.register_profile("eqx", deadline=None)
 hypothesis.settings.load_profile("eqx")
 
+# Programs for pyright to read, not for Python to run.
+collect_ignore_glob = ["tests-integration/typing/*"]
+
 IMPORTS = sorted(path.parent.name for path in Path(__file__).parent.glob("packages/*/src/*/py.typed"))
 
 

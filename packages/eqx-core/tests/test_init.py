@@ -153,7 +153,7 @@ def test_a_class_may_set_its_own_signature():
 class TestFunctionsAsDefaults:
     """A function in the body of a class is a method, unless the name is annotated."""
 
-    @pytest.mark.parametrize("function", [len, lambda x: x, jax.nn.relu, jax.jit(jnp.tanh)], ids=repr)
+    @pytest.mark.parametrize("function", [len, lambda x: x, jax.nn.relu, jax.jit(jnp.tanh)])
     def test_they_are_values(self, function):
         class A(eqx.Module):
             f: Callable = function

@@ -137,7 +137,6 @@ identity = ByIdentity(1)
         (jtu.tree_structure([1, 2]), jtu.tree_structure([3, 4])),
         (jax.sharding.PartitionSpec("a", None), jax.sharding.PartitionSpec("a", None)),
     ],
-    ids=repr,
 )
 def test_these_are_the_same(a, b):
     assert typed_key(a) == typed_key(b)
@@ -174,7 +173,6 @@ def test_these_are_the_same(a, b):
         (collections.OrderedDict(a=1), {"a": 1}),
         (object(), object()),
     ],
-    ids=repr,
 )
 def test_these_are_not(a, b):
     assert typed_key(a) != typed_key(b)

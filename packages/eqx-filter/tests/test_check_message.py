@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from eqx_filter._check_message import batch_message, message  # noqa: PLC2701
+import eqx_filter
+
+batch_message, message = eqx_filter._check_message.batch_message, eqx_filter._check_message.message
 
 
 def values_of(arrays):

@@ -281,6 +281,20 @@ def test_a_check_may_run_on_several_devices():
         fun(-x)
 
 
+def test_each_device_may_check_its_own_part(caplog):
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices("cpu")[:2])
+    spec = jax.sharding.PartitionSpec("i")
+    mapped = filter_jit(jax.shard_map(positive, mesh=mesh, in_specs=spec, out_specs=spec))
+    pmapped = eqx_filter.filter_pmap(positive)
+    for fun, shape in ((mapped, (2,)), (pmapped, (2, 1))):
+        good = jnp.ones(shape)
+        np.testing.assert_array_equal(fun(good), 2 * good)
+        with pytest.raises(EquinoxRuntimeError, match=r"(?s)^Above.*in positive\n.*not positive"):
+            fun(good.at[1].set(-1.0))
+        np.testing.assert_array_equal(fun(good), 2 * good)
+    assert caplog.records == []
+
+
 def test_large_arrays_pass_without_being_copied():
     fun = jax.jit(lambda x: error_if(x, x[0, 0] < 0, "bad").at[0, 0].add(1.0), donate_argnums=0)
     x = jnp.ones((512, 512))

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from eqx_filter._filter_of_inputs import passed, places  # noqa: PLC2701
+import eqx_filter._filter_of_inputs
+
+passed, places = eqx_filter._filter_of_inputs.passed, eqx_filter._filter_of_inputs.places
 
 ONE = {
     "a tree": ({"a": True, "b": (False, True)}, {"a": 1, "b": (2, 3)}, {"a": True, "b": (False, True)}),

@@ -53,3 +53,55 @@ def test_frames_of_ours_are_left_out_of_tracebacks():
         "__call__",
         "fails",
     ]
+
+
+def test_the_equations_of_the_program_that_is_traced_can_be_seen():
+    seen = []
+
+    def fun(x):
+        y = jnp.sin(x)
+        seen.extend(equation.primitive.name for equation in compat.staged_equations())
+        return y
+
+    assert list(compat.staged_equations()) == []
+    jax.make_jaxpr(fun)(1.0)
+    assert seen == ["sin"]
+
+
+def test_it_is_known_whether_a_program_is_traced():
+    seen = []
+    look = jax.vmap(jax.grad(lambda x: (seen.append(compat.in_program()), x)[1]))
+    look(jnp.ones(1))
+    jax.jit(look)(jnp.ones(1))
+    assert (seen, compat.in_program()) == ([False, True], False)
+
+
+def test_failures_of_some_class_are_kept_out_of_the_log(caplog):
+    class OddError(Exception):
+        pass
+
+    compat.keep_failures_out_of_log("OddError")
+    for kind, logged in ((OddError, 0), (KeyError, 1)):
+
+        def fail(x, kind=kind):
+            raise kind
+
+        with pytest.raises(Exception, match=kind.__name__):
+            jax.jit(lambda x, fail=fail: jax.pure_callback(fail, x, x))(jnp.ones(()))
+        assert len(caplog.records) == logged
+
+
+def test_a_lowering_knows_for_how_many_devices_it_is():
+    found = []
+    primitive = compat.new_primitive("devices")
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(lambda x: [x])
+    compat.define_lowering_for_devices(primitive, lambda x, *, devices: (found.append(devices), [x])[1])
+    compat.needs_devices(primitive)
+    mesh = jax.sharding.Mesh(jax.devices()[:2], ("i",))
+    spread = jax.device_put(jnp.ones(2), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("i")))
+    fun = jax.jit(lambda x: primitive.bind(x)[0])
+    assert fun(jnp.ones(2)).tolist() == fun(spread).tolist() == [1, 1]
+    mapped = jax.shard_map(fun, mesh=mesh, in_specs=jax.P("i"), out_specs=jax.P("i"))
+    assert mapped(spread).tolist() == [1, 1]
+    assert found == [1, 2, 2]

@@ -269,7 +269,7 @@ def test_a_device_can_be_given():
 
 
 def test_options_that_are_not_for_the_user_are_refused():
-    for option in ("static_argnums", "static_argnames", "donate_argnums", "in_shardings", "out_shardings"):
+    for option in ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames"):
         with pytest.raises(
             ValueError, match=rf"`filter_jit\({option}=...\)` must not be given.*`jitkwargs` cannot contain"
         ):
@@ -390,3 +390,15 @@ def test_a_callback_of_the_host_and_a_bound_method_in_scan():
         return jax.lax.switch(i, [filter_jit(layer).__call__ for layer in layers], x)
 
     assert [jax.grad(switch, 1)(i, 1.0) for i in range(2)] == [2, 3]
+
+
+def test_of_a_leaf_that_hides_arrays_the_error_says_what_the_doctor_would():
+    class Hiding:
+        __hash__ = None
+
+        def __init__(self):
+            self.weight = jnp.ones(3)
+
+    match = r"Non-hashable static arguments .* at `x\['layer'\]`.*`eqx_core\.tree_doctor` says of it: .* hides .*weight"
+    with pytest.raises(ValueError, match=match):
+        filter_jit(lambda x: x)({"layer": Hiding()})

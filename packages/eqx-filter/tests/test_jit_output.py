@@ -42,3 +42,12 @@ def test_a_picker_picks(indices):
 @given(st.permutations(range(5)))
 def test_the_inverse_undoes_a_permutation(order):
     assert operator.itemgetter(*inverse(order))(order) == (0, 1, 2, 3, 4)
+
+
+def test_a_checked_output_waits_only_for_what_is_there():
+    checked = eqx_filter._jit_output.CheckedOutput
+    assert pack({"a": 1}, checked)() == {"a": 1}
+    out = jax.jit(lambda x: pack((x, "text"), checked))(1.0)
+    assert type(out) is checked
+    assert out() == (1.0, "text")
+    assert jax.jit(lambda x: pack(x, checked)())(1.0) == 1.0

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import eqx_filter
 from eqx_filter import error_if, filter_custom_jvp, filter_jit, on_error
-from eqx_filter._jit_output import CheckedOutput, Output  # noqa: PLC2701
+
+CheckedOutput, Output = eqx_filter._jit_output.CheckedOutput, eqx_filter._jit_output.Output
 
 
 def check(x):
@@ -13,6 +15,7 @@ def check(x):
 
 
 traced_before = jax.jit(check)
+
 
 @filter_custom_jvp
 def with_rule(x):

@@ -49,7 +49,7 @@ def test_a_list_of_layers_is_differentiated(transform):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda m: m.call, lambda m: eqx_core.Partial(Layer.call, m), lambda m: m.__call__], ids=str
+    "make", [lambda m: m.call, lambda m: eqx_core.Partial(Layer.call, m), lambda m: m.__call__]
 )
 def test_the_branches_may_be_any_callables(make):
     for i, layer in enumerate(LAYERS):

@@ -13,9 +13,14 @@ import eqx_nn
 KEY = jr.key(0)
 
 
+SIZES = [(3, 4), ("scalar", 2), (3, "scalar"), ("scalar", "scalar"), (0, 2), (2, 0)]
+DTYPES = ["float32", "float16", "bfloat16", "complex64"]
+
+
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("dtype", [None, "float32", "float16", "bfloat16", "complex64"])
-@pytest.mark.parametrize("sizes", [(3, 4), ("scalar", 2), (3, "scalar"), ("scalar", "scalar"), (0, 2), (2, 0)])
+@pytest.mark.parametrize(
+    ("sizes", "dtype"), [*((sizes, None) for sizes in SIZES), *(((3, 4), dtype) for dtype in DTYPES)], ids=str
+)
 def test_linear_is_the_peers_from_the_same_key(pair, same_arrays, sizes, dtype, use_bias):
     ours, theirs = pair("Linear", *sizes, use_bias, dtype, key=KEY)
     x = jr.normal(jr.key(1), () if sizes[0] == "scalar" else sizes[:1]).astype(ours.weight.dtype)

@@ -208,7 +208,8 @@ def _warn_of_numbers(tree: Any) -> None:
             warnings.warn(
                 f"There is nothing to differentiate: the first argument, `x`, holds no floating-point array, and "
                 f"`x{jtu.keystr(path)}` is a Python `{type(leaf).__name__}`, whose gradient is None. If it should be "
-                f"trained, make it an array: `jnp.asarray({leaf})`.",
+                f"trained, make it an array: `jnp.asarray({leaf})`, or name it in `wrt`. `eqx_core.tree_doctor(x)` lists "
+                f"all such leaves.",
                 stacklevel=4,
             )
             return

@@ -222,7 +222,7 @@ _TRACE_CONTEXT_OF = _private("jax._src.core", "trace_ctx")
 
 def staged_equations() -> Sequence[Any]:
     """Return the equations of the program that is being traced, as far as it has got; none outside of a trace."""
-    frame = getattr(_TRACE_CONTEXT_OF.trace, "frame", None)
+    frame = getattr(getattr(_TRACE_CONTEXT_OF, "trace", None), "frame", None)
     return () if frame is None else frame.get_eqns()
 
 
@@ -261,8 +261,8 @@ def bind_equation(eqn: Any, args: Sequence[Any]) -> list[Any]:
 
 def in_program() -> bool:
     """Tell whether a function is being traced, as part of a program to be compiled."""
-    trace = _TRACE_CONTEXT_OF.trace
+    trace: Any = getattr(_TRACE_CONTEXT_OF, "trace", None)
     # Inside of `jax.vmap` and `jax.grad` the current trace is one of theirs.
-    while hasattr(trace, "parent_trace"):
+    while not hasattr(trace, "frame") and getattr(trace, "parent_trace", None) is not None:
         trace = trace.parent_trace
     return hasattr(trace, "frame")

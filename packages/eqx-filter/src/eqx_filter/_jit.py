@@ -10,6 +10,7 @@ import eqx_core
 
 from ._jax_compat import hide_from_tracebacks
 from ._jit_cache import Cache, cache_of
+from ._jit_shardings import placement
 from ._lowered import Lowered, lower
 from ._runtime_error import presented
 from ._signature import Signature
@@ -18,7 +19,7 @@ from ._transform import UNSET, Transformed, refuse_removed
 hide_from_tracebacks(__file__)
 
 _DONATE = ("all", "all-except-first", "warn", "warn-except-first", "none")
-_OURS = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames", "in_shardings", "out_shardings")
+_OURS = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
 _REMOVED = ("default", "fn", "args", "kwargs", "out")
 
 
@@ -69,7 +70,15 @@ class Jitted(Transformed):
         return lower(self._cache, (self.fun, args, kwargs), self._signature)
 
 
-def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", checks: str = "now", **jitkwargs: Any) -> Any:
+def filter_jit(
+    fun: Callable[..., Any] = UNSET,
+    *,
+    donate: str = "none",
+    checks: str = "now",
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+    **jitkwargs: Any,
+) -> Any:
     """Return a compiled version of `fun`, whose arguments and results may hold anything.
 
     All arrays, of JAX or NumPy, in `fun` and its arguments are traced. All other leaves are static: they must be
@@ -84,6 +93,11 @@ def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", checks:
         the first two, and let JAX warn of arrays that it could not make use of.
       checks: When a check that fails is an error: `"now"`, for which a call that holds checks waits until it is done; or
         `"late"`, in `eqx_filter.wait()`, until when the results are NaN.
+      in_shardings: How the arrays in the arguments are to be distributed, as for `jax.jit`: one sharding or
+        `PartitionSpec` for all, or a tuple with one tree for each positional argument, `self` included, that has the
+        structure of the argument or of its upper part. None leaves it open, and what is no array is left alone.
+      out_shardings: How the arrays in the result are to be distributed: a tree of the structure of the result or of its
+        upper part, likewise.
       **jitkwargs: Passed on to `jax.jit`, for example `inline`, `keep_unused`, `compiler_options`.
 
     Returns:
@@ -91,9 +105,11 @@ def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", checks:
       a PyTree of the leaves of `fun`, works as the decorator of a method, and has `.lower(*args, **kwargs)`.
 
     Raises:
-      ValueError: `donate` or `checks` is none of these; an option is about arguments by number, or of the past; or on calling, a
-        leaf is not hashable.
-      TypeError: An option is unknown to `jax.jit`; or on calling, the arguments are not those of `fun`.
+      ValueError: `donate` or `checks` is none of these; an option is about arguments by number, or of the past; or on
+        calling, a leaf is not hashable, an array that is donated is passed twice, or the structure of the shardings is
+        not that of the arguments or results.
+      TypeError: An option is unknown to `jax.jit`, or a leaf of the shardings is none; or on calling, the arguments are
+        not those of `fun`.
 
     Example:
       >>> @eqx_filter.filter_jit
@@ -104,10 +120,14 @@ def filter_jit(fun: Callable[..., Any] = UNSET, *, donate: str = "none", checks:
       6.0 linear
     """
     if fun is UNSET:
-        return functools.partial(filter_jit, donate=donate, checks=checks, **jitkwargs)
+        shardings = {"in_shardings": in_shardings, "out_shardings": out_shardings}
+        return functools.partial(filter_jit, donate=donate, checks=checks, **shardings, **jitkwargs)
     _check_options(donate, checks, jitkwargs)
     if checks == "late":
         jitkwargs["checks"] = checks
+    for option, shardings in (("in_shardings", in_shardings), ("out_shardings", out_shardings)):
+        if shardings is not None:
+            jitkwargs[option] = placement(option, shardings)
     return Jitted(fun, donate, tuple(sorted(jitkwargs.items())))
 
 

@@ -7,6 +7,7 @@ The other leaves are the key under which the plan finds its program: one `jax.ji
 import dataclasses
 import functools
 import operator
+import os
 import reprlib
 import threading
 import types
@@ -21,9 +22,12 @@ import jax.tree_util as jtu
 import eqx_core
 import eqx_core.internal
 
+from ._donation_aliases import DistinctProgram
 from ._jax_compat import hide_from_tracebacks
 from ._jit_output import CheckedOutput, Output, are_traceable, inverse, pack, picker
+from ._jit_shardings import Placement, of_each_leaf, placed
 from ._quiet_donation import QuietProgram
+from ._retraces import Retraces, to_stderr
 from ._runtime_check import check_in_trace
 from ._signature import Signature
 from ._transform import Transformed
@@ -40,6 +44,9 @@ _ATOMS = _FUNCTIONS | {int, bool, str, bytes, type, types.BuiltinFunctionType}
 # What is called with what: `(fun, args, kwargs)`.
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
+# What is no option of `jax.jit`, or is not passed on to it as it is.
+_OURS = ("checks", "explain", "in_shardings", "out_shardings")
+_EXPLAIN_ALL = os.environ.get("EQX_EXPLAIN_RETRACE", "0") not in ("", "0")
 _LIMIT = 4096
 _LOCK = threading.RLock()
 _flatten = jtu.default_registry.flatten
@@ -75,14 +82,16 @@ class Cache:
 
     Args:
       donate: As in `filter_jit`.
-      options: What to pass to `jax.jit`, and `checks`, if it is not "now".
+      options: What to pass to `jax.jit`; `checks`, if it is not "now"; the placements of arguments and results.
       function: The function, if the cache lives as long as it does. Then it is the first leaf of each call.
     """
 
     def __init__(self, donate: str, options: dict[str, Any], function: "weakref.ref[Any] | None"):
         self.donate = donate
         self.late = options.get("checks") == "late"
-        self.options = {name: value for name, value in options.items() if name != "checks"}
+        self.inputs: Placement | None = options.get("in_shardings")
+        self.outputs: Placement | None = options.get("out_shardings")
+        self.options = {name: value for name, value in options.items() if name not in _OURS}
         self.function = function
         self._plans: dict[Hashable, Plan] = {}
         self._programs: dict[Hashable, dict[Hashable, Any]] = {}
@@ -167,14 +176,51 @@ class Cache:
             return known
         traced = _on_arrays(plan, tuple(plan.statics(leaves)), self.function, _name(fun))
         make = QuietProgram if self.donate.startswith("all") else jax.jit
+        options = self.options
+        if self.inputs is not None or self.outputs is not None:
+            inputs = None if self.inputs is None else tuple(plan.arrays(of_each_leaf(self.inputs, call)))
+            traced = placed(traced, inputs, self.outputs)
+            options = options if inputs is None else {**options, "in_shardings": inputs}
         with warnings.catch_warnings():
             # What JAX has to say of the options it has said when the function was decorated.
             warnings.simplefilter("ignore", DeprecationWarning)
-            program = make(traced, donate_argnums=plan.donated, **self.options)
+            program = make(traced, donate_argnums=plan.donated, **options)
         if self.late:
             program = LateProgram(program)
+        if plan.donated:
+            program = DistinctProgram(program, self.donate, plan.donated, _paths(plan, call, signature))
         with _LOCK:
             return _remember(plan.programs, key, program)
+
+
+class ExplainedCache(Cache):
+    """A cache that says why a call is traced."""
+
+    def __init__(self, donate: str, options: dict[str, Any], function: "weakref.ref[Any] | None"):
+        super().__init__(donate, options, function)
+        self._retraces = Retraces(options.get("explain", to_stderr), owned=function is not None)
+
+    def clear(self) -> None:
+        super().clear()
+        self._retraces.clear()
+
+    def find(self, call: Call, signature: Signature) -> tuple[Any, Sequence[Any]]:
+        __tracebackhide__ = True
+        found = super().find(call, signature)
+        self._retraces.note(_name(call[0]), call, signature)
+        return found
+
+    def find_split(self, call: Call, signature: Signature, traced: tuple[bool, ...]) -> tuple[Any, Sequence[Any]]:
+        __tracebackhide__ = True
+        found = super().find_split(call, signature, traced)
+        self._retraces.note(_name(call[0]), call, signature, traced)
+        return found
+
+
+def _paths(plan: Plan, call: Call, signature: Signature) -> list[str]:
+    """Return what the user calls each array of a call."""
+    paths = [signature.describe(path) for path, _ in jtu.tree_flatten_with_path(call)[0]]
+    return list(plan.arrays(paths))
 
 
 def _on_arrays(plan: Plan, statics: tuple[Any, ...], function: Any, name: str) -> Callable[..., Any]:
@@ -243,9 +289,15 @@ def _unhashable(call: Call, signature: Signature) -> ValueError:
                 f"`filter_jit(fun)(...)` must get leaves that are arrays or hashable. Non-hashable static arguments "
                 f"cannot be told apart; got {reprlib.repr(leaf)} of type `{type(leaf).__qualname__}` at "
                 f"`{signature.describe(path)}` ({error}). Make it an array, a tuple or a frozenset, or give its class "
-                f"a `__hash__` that goes with its `__eq__`."
+                f"a `__hash__` that goes with its `__eq__`.{_doctors_word(leaf)}"
             )
     return ValueError("`filter_jit(fun)(...)` must get leaves that are arrays or hashable; one changed its mind.")
+
+
+def _doctors_word(leaf: Any) -> str:
+    """Return what is wrong with a leaf, if that is known; most often it hides arrays."""
+    found = eqx_core.tree_doctor(leaf, quiet=True)
+    return f" `eqx_core.tree_doctor` says of it: {found[0].message}" if found else ""
 
 
 def _name(fun: Any) -> str:
@@ -270,7 +322,9 @@ def cache_of(fun: Callable[..., Any], donate: str, options: tuple[tuple[str, Any
     with _LOCK:
         caches = _OF_PYTREES if function is None else _OF_FUNCTION.setdefault(function, {})
         if key not in caches:
-            caches[key] = Cache(donate, dict(options), None if function is None else weakref.ref(function))
+            explained = _EXPLAIN_ALL or any(name == "explain" for name, _ in options)
+            kind = ExplainedCache if explained else Cache
+            caches[key] = kind(donate, dict(options), None if function is None else weakref.ref(function))
         return caches[key]
 
 

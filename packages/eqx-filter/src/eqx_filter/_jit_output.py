@@ -5,12 +5,11 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import jax
 import jax.core
 import jax.tree_util as jtu
 
 from ._are_arrays import are_arrays
-from ._runtime_check import raise_unraised
+from ._runtime_check import UNRAISED, raise_unraised
 
 
 class Output(functools.partial):
@@ -31,11 +30,13 @@ class CheckedOutput(Output):
 
     def __call__(self) -> Any:
         arrays = self.args[0]
-        # They are all ready at the same time. Being traced, they are none yet.
-        if arrays and not isinstance(arrays[0], jax.core.Tracer):
-            jax.block_until_ready(arrays[0])
-            raise_unraised()
-        return super().__call__()
+        # They are all ready at the same time. Being traced, they are none yet, and cannot be waited for.
+        ready = getattr(arrays[0], "block_until_ready", None) if arrays else None
+        if ready is not None:
+            ready()
+            if UNRAISED:
+                raise_unraised()
+        return self.func(arrays)
 
 
 for _kind in (Output, CheckedOutput):

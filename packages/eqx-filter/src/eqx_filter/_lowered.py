@@ -11,6 +11,7 @@ import jax.tree_util as jtu
 import eqx_core
 import eqx_core.internal
 
+from ._donation_aliases import DistinctProgram
 from ._jax_compat import hide_from_tracebacks
 from ._jit_cache import Cache, Call
 from ._jit_output import are_traceable
@@ -112,7 +113,10 @@ class Form:
         for place, (lowered, leaf, is_traced) in enumerate(statics):
             if traced[place] is not is_traced or (not is_traced and not _same(lowered, leaf)):
                 raise self._difference(call, place, is_traced)
-        return self._plan.arrays(leaves)
+        arrays = self._plan.arrays(leaves)
+        if isinstance(self.program, DistinctProgram):
+            self.program.check(arrays)
+        return arrays
 
     def _difference(self, call: Call, place: int, is_traced: bool) -> Exception:
         path, leaf = jtu.tree_flatten_with_path(call)[0][place]

@@ -17,9 +17,11 @@ from ._are_arrays import are_arrays
 from ._axes import Axes, AxisSpec, short
 from ._eval_shape import type_or_value
 from ._jax_compat import hide_from_tracebacks, trace_context
-from ._jit_output import Output, pack
+from ._jit_output import CheckedOutput, Output, pack
 from ._lowered import Lowered
 from ._quiet_donation import without_donation_warning
+from ._runtime_check import check_in_trace
+from ._runtime_error import presented
 from ._transform import UNSET, Transformed, refuse_removed
 from ._vmap import FIRST, REMOVED, arguments, batch_size, check_callable, no_keywords
 
@@ -49,7 +51,14 @@ class Pmapped(Transformed):
         __tracebackhide__ = True
         request = _Request(self, args, kwargs)
         with _quiet(self):
-            return request.program()(*request.arrays)()
+            program = request.program()
+            try:
+                return program(*request.arrays)()
+            except Exception as error:
+                failed = presented(error, program)
+                if failed is None:
+                    raise
+        raise failed
 
     def lower(self, /, *args: Any, **kwargs: Any) -> Lowered:
         """Trace and lower without running: `.lower(...).compile()` is then a function of the same arguments.
@@ -200,12 +209,12 @@ class _Request:
     def _compile(self) -> Any:
         __tracebackhide__ = True
         pmapped, call = self._pmapped, self._call()
-        rebuild, axes = self._outline(call)
+        kind, rebuild, axes = self._outline(call)
 
         def on_arrays(*arrays: Any) -> Output:
             __tracebackhide__ = True
             # `jax.pmap` compares the structure with that of its `out_axes`.
-            return Output(rebuild, call(*arrays)[0].args[0])
+            return kind(rebuild, call(*arrays)[0].args[0])
 
         on_arrays.__name__ = getattr(pmapped.fun, "__name__", type(pmapped.fun).__name__)
         donated = tuple(range(len(self.arrays))) if pmapped.donate != "none" else ()
@@ -213,13 +222,13 @@ class _Request:
             on_arrays,
             axis_name=pmapped.axis_name,
             in_axes=tuple(self.axes),
-            out_axes=Output(rebuild, axes),
+            out_axes=kind(rebuild, axes),
             axis_size=pmapped.axis_size,
             donate_argnums=donated,
             **dict(pmapped.options),
         )
 
-    def _outline(self, call: Callable[..., Any]) -> tuple[Any, list[int | None]]:
+    def _outline(self, call: Callable[..., Any]) -> tuple[type[Output], Any, list[int | None]]:
         """Find out, before the mapped axis is there, where in the results it is to go."""
         __tracebackhide__ = True
         pmapped, found = self._pmapped, []
@@ -227,7 +236,9 @@ class _Request:
         def on_arrays(*arrays: Any) -> Any:
             __tracebackhide__ = True
             out, axes = call(*arrays)
-            found.append((out.func, [axis if axis is None or axis >= 0 else axis + x.ndim + 1 for axis, x in axes]))
+            kind = CheckedOutput if check_in_trace() else Output
+            places = [axis if axis is None or axis >= 0 else axis + x.ndim + 1 for axis, x in axes]
+            found.append((kind, out.func, places))
             return out.args[0]
 
         devices = dict(pmapped.options).get("devices")
@@ -241,9 +252,11 @@ class _Request:
         """Return the function of one slice of each array, which holds on to none of them."""
         fun, given, leaves, where = self._fun, self._given, self._leaves, self._where
         out_axes = self._pmapped.out_axes
+        jit_boundary = object()
 
         def call(*arrays: Any) -> tuple[Output, list[tuple[int | None, Any]]]:
             __tracebackhide__ = True
+            _ = jit_boundary  # By this a check that is made in here knows where the program begins.
             full = leaves.copy()
             for i, array in zip(where, arrays, strict=False):
                 full[i] = array

@@ -55,7 +55,7 @@ class Leaf:
         self.form = form
 
     def __repr__(self) -> str:
-        return f"Leaf {self.form.text}"
+        return self.form.text
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Leaf)

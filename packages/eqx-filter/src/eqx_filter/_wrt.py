@@ -102,7 +102,7 @@ def _by_function(option: str, wrt: Callable[[Any], Any], tree: Any) -> list[_Cho
 def _separate(nodes: Any, marked: Any) -> list[_Mark]:
     """Return the leaves that were picked out as such, alone or in a tuple or list of the selector's own making."""
     known: set[int] = set()
-    jtu.tree_flatten(marked, is_leaf=lambda node: known.add(id(node)))
+    jtu.tree_flatten(marked, is_leaf=lambda node: bool(known.add(id(node))))
     if isinstance(nodes, (tuple, list)) and id(nodes) not in known:
         return [node for node in nodes if isinstance(node, _Mark)]
     return [nodes] if isinstance(nodes, _Mark) else []

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jax.experimental import io_callback
 
 import eqx_core
 
@@ -53,10 +55,12 @@ def _forward(perturbed: Any, x: Any, name: str | None, terminate: bool) -> tuple
 
 def _backward(residuals: None, cotangents: Any, perturbed: Any, x: Any, name: str | None, terminate: bool) -> Any:
     arrays, rest = partition((x, cotangents), eqx_core.is_array)
-    jax.debug.callback(functools.partial(_show, name, rest), arrays, ordered=True)
-    if terminate:
+    show = functools.partial(_show, name, rest)
+    shown = io_callback(show, jax.ShapeDtypeStruct((), np.bool_), arrays, ordered=True)
+    if terminate and jtu.tree_leaves(cotangents):
         has_nan = [jnp.any(jnp.isnan(leaf)) for leaf in jtu.tree_leaves(cotangents)]
-        cotangents = error_if(cotangents, functools.reduce(jnp.logical_or, has_nan), "Encountered NaN")
+        # By the first of these the error comes after what is printed.
+        cotangents = error_if(cotangents, shown & functools.reduce(jnp.logical_or, has_nan), "Encountered NaN")
     return cotangents
 
 
@@ -64,9 +68,10 @@ _watched.def_fwd(_forward)
 _watched.def_bwd(_backward)
 
 
-def _show(name: str | None, rest: Any, arrays: Any) -> None:
+def _show(name: str | None, rest: Any, arrays: Any) -> np.ndarray:
     primals, cotangents = combine(jtu.tree_map(lambda x: jnp.asarray(x, x.dtype), arrays), rest)
     if name is not None:
         print(f"{name}:")
     print(f"   primals={eqx_core.tree_pformat(primals, short_arrays=False)}")
     print(f"cotangents={eqx_core.tree_pformat(cotangents, short_arrays=False)}")
+    return np.asarray(True)

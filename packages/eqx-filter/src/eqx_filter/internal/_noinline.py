@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 from jax.core import Tracer
 
@@ -42,7 +43,8 @@ def noinline(fn: Callable[..., Any], abstract_fn: Callable[..., Any] | None = No
 
     However often it is used it is compiled once, and one such function can be exchanged for another without compiling
     what surrounds it again. Each call costs some 100 microseconds, and its arguments and results go through the memory
-    of the host. `jax.vmap` and derivatives, of any order, are programs of their own too.
+    of the host. `jax.vmap` and derivatives, of any order, are programs of their own too. One that is used inside of
+    another becomes part of that one.
 
     Args:
       fn: Any callable; its arguments and results may be anything. It is kept for as long as Python runs.
@@ -227,16 +229,45 @@ _COMPILED: dict[Any, Callable[..., Any]] = {}
 eqx_core.internal.register_cache(_COMPILED.clear)
 
 
+_HOST = threading.local()
+
+
 def _impl(number: Any, *args: Any, call: Call, out_types: Any) -> list[Any]:
-    key = int(number), call
+    key = int(number), call, getattr(_HOST, "called_back", False)
     if key not in _COMPILED:
-        _COMPILED[key] = jax.jit(call.of(_FUNCTIONS[key[0]]))
+        fun = call.of(_FUNCTIONS[key[0]])
+        # Programs that call back from within a callback can wait for ever for a thread of the CPU's pool.
+        _COMPILED[key] = jax.jit(finalise_fn(fun) if key[-1] else fun)
     return list(_COMPILED[key](*args))
 
 
+def _on_host(number: Any, *args: Any, **params: Any) -> list[np.ndarray]:
+    before, _HOST.called_back = getattr(_HOST, "called_back", False), True
+    try:
+        return [np.asarray(jr.key_data(x) if _is_key(x) else x) for x in _impl(number, *args, **params)]
+    finally:
+        _HOST.called_back = before
+
+
 def _call_back(number: Any, *args: Any, call: Call, out_types: tuple[Any, ...]) -> list[Any]:
-    structs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in out_types]
-    return jax.pure_callback(functools.partial(_impl, call=call, out_types=out_types), structs, number, *args)
+    structs, to_results = zip(*map(_on_the_way, out_types), strict=True) if out_types else ((), ())
+    host = functools.partial(_on_host, call=call, out_types=out_types)
+    out = jax.pure_callback(host, list(structs), number, *args)
+    return [to_result(x) for to_result, x in zip(to_results, out, strict=True)]
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _on_the_way(aval: Any) -> tuple[jax.ShapeDtypeStruct, Callable[..., Any]]:
+    """Return as what a result comes from the host, and what makes it of that: keys come as numbers."""
+    struct = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    if not _is_key(aval):
+        return struct, lambda x: x
+    impls: list[Any] = []
+    raw = jax.eval_shape(lambda key: (impls.append(jr.key_impl(key)), jr.key_data(key))[1], struct)
+    return raw, functools.partial(jr.wrap_key_data, impl=impls[0])
 
 
 def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, call: Call, out_types: Any) -> tuple[list[Any], list[Any]]:
