@@ -108,7 +108,7 @@ STEPS = {
 @nox.session
 def tests(session):
     """Everything that must be green: lint, types, layers, every suite, integration."""
-    _install_all(session, "lint", "test")
+    _install_all(session, "lint", "test", "demo")
     rows = []
     for name, step in STEPS.items():
         start = time.monotonic()
@@ -281,7 +281,7 @@ def _test_from_wheels(session, package, trees, *options):
 @nox.parametrize("x64", [nox.param("0", id="x32"), nox.param("1", id="x64")])
 def integration(session, x64):
     """Test across packages, with 32 or 64 bits by default."""
-    _install_all(session, "test")
+    _install_all(session, "test", "demo")
     session.run(*PYTEST, "tests-integration", *session.posargs, env={**CPU, "JAX_ENABLE_X64": x64})
 
 
@@ -292,7 +292,7 @@ def newest_jax(session):
     if python is None:
         session.skip("no working Python 3.13 on this machine")
     session.run("uv", "venv", "-q", "--clear", "-p", python, session.virtualenv.location, external=True)
-    _install_all(session, "test")
+    _install_all(session, "test", "demo")
     session.run("python", "-c", "import sys, jax; print(sys.version, 'JAX', jax.__version__)")
     _suites(session)
     _integration(session)

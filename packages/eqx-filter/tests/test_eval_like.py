@@ -10,7 +10,14 @@ BOTH = pytest.mark.parametrize("like", [eval_empty, eval_zero])
 
 
 def fn(x, n, name):
-    return {"sum": jnp.sum(x, 0), "n": n, "none": None, "name": name, "bf16": x.astype(jnp.bfloat16), "i": jnp.arange(3)}
+    return {
+        "sum": jnp.sum(x, 0),
+        "n": n,
+        "none": None,
+        "name": name,
+        "bf16": x.astype(jnp.bfloat16),
+        "i": jnp.arange(3),
+    }
 
 
 @BOTH

@@ -119,9 +119,13 @@ def test_arguments_and_results_may_be_anything(jit):
         "transpose": lambda f: lambda w, x: jax.linear_transpose(lambda w: f(w, x), w)(w),
         "vmap": lambda f: lambda w, x: jax.vmap(f, (0, None))(jnp.stack([w, 2 * w, 3 * w]), x),
         "vmap 1": lambda f: lambda w, x: jax.vmap(f, (1, 0))(jnp.stack([w, 2 * w, 3 * w], 1), jnp.stack([x, x, w])),
-        "vmap grad": lambda f: lambda w, x: jax.vmap(jax.grad(lambda w, x: jnp.sum(f(w, x))), (None, 0))(w, jnp.stack([x, w])),
+        "vmap grad": lambda f: (
+            lambda w, x: jax.vmap(jax.grad(lambda w, x: jnp.sum(f(w, x))), (None, 0))(w, jnp.stack([x, w]))
+        ),
         "scan": lambda f: lambda w, x: jax.lax.scan(lambda c, _: (f(w, c), c), x, None, length=3),
-        "grad scan": lambda f: jax.grad(lambda w, x: jnp.sum(jax.lax.scan(lambda c, _: (f(w, c), c), x, None, length=3)[0])),
+        "grad scan": lambda f: jax.grad(
+            lambda w, x: jnp.sum(jax.lax.scan(lambda c, _: (f(w, c), c), x, None, length=3)[0])
+        ),
         "remat": lambda f: jax.grad(lambda w, x: jnp.sum(jax.checkpoint(f)(w, x) ** 2), (0, 1)),
         "cond": lambda f: lambda w, x: jax.lax.cond(jnp.sum(x) > 0, f, lambda w, x: x, w, x),
     }.items(),
@@ -186,7 +190,9 @@ def test_what_has_no_tangent_is_none():
     assert seen[0][0] is W
     assert seen[0][1:] == (None, {"a": None}, None)
     assert out[1].tolist() == [0.0, 0.0]
-    integers = jax.jvp(lambda x, n: filter_primitive_bind(p, x, n, *args[2:])[1], (X, args[1]), (W, np.zeros(2, jax.dtypes.float0)))
+    integers = jax.jvp(
+        lambda x, n: filter_primitive_bind(p, x, n, *args[2:])[1], (X, args[1]), (W, np.zeros(2, jax.dtypes.float0))
+    )
     assert seen[1][1] is None
     assert integers[1].dtype == jax.dtypes.float0
 
@@ -224,7 +230,9 @@ def test_the_decorator_of_transpose_rules_takes_options():
 
 
 def test_a_primitive_of_one_result_is_refused():
-    with pytest.raises(ValueError, match=r"^`filter_primitive_bind\(prim=\.\.\.\)` must be a primitive of multiple resu"):
+    with pytest.raises(
+        ValueError, match=r"^`filter_primitive_bind\(prim=\.\.\.\)` must be a primitive of multiple resu"
+    ):
         filter_primitive_bind(Primitive("single"), X)
 
 
@@ -232,13 +240,19 @@ def test_a_rule_that_is_not_wrapped_is_found_out():
     p = Primitive("plain")
     p.multiple_results = True
     p.def_impl(lambda x, **_: [x])
-    with pytest.raises(RuntimeError, match=r"must be a primitive whose rules are made by .* got `plain`, of which anoth"):
+    with pytest.raises(
+        RuntimeError, match=r"must be a primitive whose rules are made by .* got `plain`, of which anoth"
+    ):
         filter_primitive_bind(p, X)
 
 
 @pytest.mark.parametrize(
     "other",
-    [lambda x: {"out": x}, lambda x: {"out": x, "name": "other"}, lambda x: {"out": x, "name": jax.ShapeDtypeStruct((), "f4")}],
+    [
+        lambda x: {"out": x},
+        lambda x: {"out": x, "name": "other"},
+        lambda x: {"out": x, "name": jax.ShapeDtypeStruct((), "f4")},
+    ],
 )
 def test_rules_that_return_different_structures_are_found_out(other):
     p = primitive(lambda x: {"out": x, "name": "one"}, other)
@@ -253,7 +267,9 @@ def test_functions_made_anew_by_each_rule_are_no_difference():
 
 def test_tangents_where_none_can_be_are_refused():
     p = primitive(lambda x: (x, "s"), lambda x: (x, "s"), lambda p, t: ((p[0], "s"), (t[0], t[0])))
-    with pytest.raises(TypeError, match=r"^`filter_primitive_jvp\(rule\)\(\.\.\.\)\[1\]` must have None in the place of"):
+    with pytest.raises(
+        TypeError, match=r"^`filter_primitive_jvp\(rule\)\(\.\.\.\)\[1\]` must have None in the place of"
+    ):
         jax.jvp(lambda x: filter_primitive_bind(p, x)[0], (X,), (W,))
     q = primitive(lambda x: (x, "s"), lambda x: (x, "s"), lambda p, t: ((p[0], "s"), t))
     with pytest.raises(ValueError, match=r"^`filter_primitive_jvp\(rule\)\(\.\.\.\)\[1\]` must have the structure of"):

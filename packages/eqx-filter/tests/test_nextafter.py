@@ -62,5 +62,7 @@ def test_float64_is_not_rounded(ours, towards):
 
 @pytest.mark.parametrize(("ours", "name"), [(nextafter, "nextafter"), (prevbefore, "prevbefore")])
 def test_integers_are_refused(ours, name):
-    with pytest.raises(ValueError, match=rf"^`{name}\(x=\.\.\.\)` must have a floating-point dtype; got `int32`\. Conv"):
+    with pytest.raises(
+        ValueError, match=rf"^`{name}\(x=\.\.\.\)` must have a floating-point dtype; got `int32`\. Conv"
+    ):
         ours(jnp.array(1))

@@ -47,7 +47,12 @@ def test_derivatives_pass_and_may_be_batched(guard):
 @JITS
 @pytest.mark.parametrize(
     "batch",
-    [jnp.array([2.0, 2.0, 2.0]), jnp.array([1, 1]), jnp.array([jnp.nan, jnp.nan]), jr.split(jr.key(0), 2)[jnp.array([1, 1])]],
+    [
+        jnp.array([2.0, 2.0, 2.0]),
+        jnp.array([1, 1]),
+        jnp.array([jnp.nan, jnp.nan]),
+        jr.split(jr.key(0), 2)[jnp.array([1, 1])],
+    ],
     ids=["float", "int", "nan", "key"],
 )
 def test_a_batch_of_equal_values_becomes_one_of_them(jit, batch):
@@ -65,7 +70,9 @@ def test_the_axis_may_be_any():
     assert jax.jit(nested)(y).tolist() == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("batch", [jnp.arange(2.0), jnp.array([1, 2]), jnp.array([1.0, jnp.nan]), jr.split(jr.key(0), 2)])
+@pytest.mark.parametrize(
+    "batch", [jnp.arange(2.0), jnp.array([1, 2]), jnp.array([1.0, jnp.nan]), jr.split(jr.key(0), 2)]
+)
 def test_a_batch_of_different_values_is_an_error_of_the_run(batch):
     mapped = eqx_filter.filter_jit(jax.vmap(lambda x: constant(x, name="My loop"), out_axes=None))
     with pytest.raises(RuntimeError, match=r"Nonconstant batch\. My loop has received a batch of values that were exp"):

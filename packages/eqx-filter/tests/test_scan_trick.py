@@ -40,7 +40,11 @@ def test_the_function_is_traced_once():
 
 
 def test_the_carry_may_be_any_tree_of_arrays():
-    out = scan_trick(lambda t: {"n": t["n"] + 1, "x": t["x"]}, [lambda t: t | {"x": 2 * t["x"]}], {"n": jnp.array(0), "x": jnp.ones(2)})
+    out = scan_trick(
+        lambda t: {"n": t["n"] + 1, "x": t["x"]},
+        [lambda t: t | {"x": 2 * t["x"]}],
+        {"n": jnp.array(0), "x": jnp.ones(2)},
+    )
     assert out["n"] == 2
     assert out["x"].tolist() == [2.0, 2.0]
 

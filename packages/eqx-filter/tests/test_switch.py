@@ -48,9 +48,7 @@ def test_a_list_of_layers_is_differentiated(transform):
         assert out[i].activation is None
 
 
-@pytest.mark.parametrize(
-    "make", [lambda m: m.call, lambda m: eqx_core.Partial(Layer.call, m), lambda m: m.__call__]
-)
+@pytest.mark.parametrize("make", [lambda m: m.call, lambda m: eqx_core.Partial(Layer.call, m), lambda m: m.__call__])
 def test_the_branches_may_be_any_callables(make):
     for i, layer in enumerate(LAYERS):
         np.testing.assert_allclose(filter_switch(i, map(make, LAYERS), X), layer(X), rtol=1e-6)

@@ -55,6 +55,10 @@ class Transformed(eqx_core.Module, metaclass=_TransformedMeta):
     def __wrapped__(self) -> Callable[..., Any]:
         """The callable that is transformed."""
 
+    @abc.abstractmethod
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the transformed callable."""
+
     def __getattr__(self, name: str) -> Any:
         if name in ("__name__", "__qualname__"):
             return getattr(self.__wrapped__, name)

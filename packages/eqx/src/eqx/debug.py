@@ -5,6 +5,7 @@ from eqx_filter.debug import (
     assert_max_traces as assert_max_traces,
     backward_nan as backward_nan,
     breakpoint_if as breakpoint_if,
+    explain_retrace as explain_retrace,
     get_num_traces as get_num_traces,
     inspect_dce as inspect_dce,
     store_dce as store_dce,

@@ -61,8 +61,8 @@ def noinline(fn: Callable[..., Any], abstract_fn: Callable[..., Any] | None = No
     Example:
       >>> from eqx_filter.internal import noinline
       >>> sin, cos = (noinline(fn, abstract_fn=lambda _, x: x) for fn in (jnp.sin, jnp.cos))
-      >>> jax.jit(jax.grad(sin))(0.0)
-      Array(1., dtype=float32, weak_type=True)
+      >>> print(jax.jit(jax.grad(sin))(0.0))
+      1.0
     """
     arrays, static = partition(fn, eqx_core.is_array)
     if abstract_fn is None:
@@ -316,7 +316,7 @@ def _batch(
 
 def _one_by_one(args: Sequence[Any], places: Sequence[int | None], **params: Any) -> list[Any]:
     """Return what the function of each entry of a batch returns: they may all be different ones."""
-    batched = [i for i, place in enumerate(places) if place is not None]
+    batched = {i: place for i, place in enumerate(places) if place is not None}
 
     def of_entry(entry: Sequence[Any]) -> list[Any]:
         operands = list(args)
@@ -324,7 +324,7 @@ def _one_by_one(args: Sequence[Any], places: Sequence[int | None], **params: Any
             operands[i] = operand
         return noinline_p.bind(*operands, **params)
 
-    return jax.lax.map(of_entry, [jnp.moveaxis(args[i], places[i], 0) for i in batched])
+    return jax.lax.map(of_entry, [jnp.moveaxis(args[i], place, 0) for i, place in batched.items()])
 
 
 def _finalisation(number: Any, *args: Any, call: Call, out_types: Any) -> Sequence[Any]:
