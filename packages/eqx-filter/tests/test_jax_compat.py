@@ -105,3 +105,114 @@ def test_a_lowering_knows_for_how_many_devices_it_is():
     mapped = jax.shard_map(fun, mesh=mesh, in_specs=jax.P("i"), out_specs=jax.P("i"))
     assert mapped(spread).tolist() == [1, 1]
     assert found == [1, 2, 2]
+
+
+def doubling(name):
+    """A primitive with all rules, made by nothing but the functions for it."""
+    seen = []
+
+    def jvp(primals, tangents):
+        seen.append(("jvp", compat.is_zero(tangents[0])))
+        return double.bind(*primals), double.bind(*tangents)
+
+    def transpose(cotangent, x):
+        seen.append(("transpose", compat.is_undefined(x), x.aval.shape))
+        return [double.bind(cotangent)]
+
+    def batch(axis, args, places):
+        seen.append((axis.size, axis.name, axis.spmd_name, axis.explicit, places[0]))
+        return double.bind(*args), places[0]
+
+    double = compat.new_primitive(name)
+    double.def_impl(lambda x: 2 * x)
+    double.def_abstract_eval(lambda aval: compat.ShapedArray(aval.shape, aval.dtype))
+    compat.define_derivatives(double, jvp, transpose)
+    compat.define_lowering(double, lambda x: 2 * x)
+    compat.define_batching(double, batch)
+    return double, seen
+
+
+def test_a_primitive_follows_the_rules_that_are_defined():
+    double, seen = doubling("double")
+    assert jax.jit(double.bind)(3.0) == 6.0
+    assert jax.grad(lambda x: double.bind(x))(3.0) == 2.0
+    assert ("jvp", False) in seen
+    assert ("transpose", True, ()) in seen
+    seen.clear()
+    assert jax.vmap(double.bind, 1, 1)(jnp.ones((2, 3))).shape == (2, 3)
+    assert jax.vmap(double.bind, axis_name="i")(jnp.ones(3)).tolist() == [2.0, 2.0, 2.0]
+    assert jax.vmap(lambda x: double.bind(jnp.array(1.0)), axis_name="i", out_axes=None)(jnp.ones(3)) == 2.0
+    assert seen == [(3, None, None, None, 1), (3, "i", None, None, 0), (3, "i", None, None, None)]
+
+
+def test_symbolic_zeros_are_told_and_made():
+    x = jnp.ones((2, 3))
+    zero = compat.zero_tangent(x)
+    assert compat.is_zero(zero)
+    assert compat.is_zero(None)
+    assert compat.is_zero(compat.materialise(compat.zero_tangent(1)))
+    assert not compat.is_zero(jnp.zeros(2))
+    assert (zero.aval.shape, zero.aval.dtype) == ((2, 3), jnp.float32)
+    assert compat.zero_tangent(jnp.arange(3)).aval.dtype == jax.dtypes.float0
+    assert compat.materialise(zero).tolist() == [[0.0] * 3] * 2
+    entry = compat.zero_like(zero, lambda aval: compat.without_axis(AXIS, 0, aval))
+    assert (entry.aval.shape, entry.aval.dtype) == ((3,), jnp.float32)
+    assert not compat.is_undefined(x)
+    assert compat.is_undefined(compat.UndefinedPrimal(jax.typeof(x)))
+
+
+AXIS = compat.VmapAxis(2, None, None, None)
+
+
+def test_types_lose_and_get_axes():
+    aval = jax.typeof(jnp.ones((3, 2), jnp.bfloat16))
+    assert compat.without_axis(AXIS, None, aval) is aval
+    inner = compat.without_axis(AXIS, 1, aval)
+    assert (inner.shape, inner.dtype) == ((3,), jnp.bfloat16)
+    outer = compat.with_leading_axis(AXIS, aval)
+    assert (outer.shape, outer.dtype) == ((2, 3, 2), jnp.bfloat16)
+    key = jax.typeof(jax.random.key(0))
+    assert compat.with_leading_axis(AXIS, key).shape == (2,)
+    assert compat.without_axis(AXIS, 0, compat.with_leading_axis(AXIS, key)) == key
+
+
+def test_jaxprs_are_told_and_closed():
+    closed = jax.make_jaxpr(lambda x: jnp.sin(x))(1.0)
+    assert compat.is_jaxpr(closed)
+    assert compat.is_jaxpr(closed.jaxpr)
+    assert not compat.is_jaxpr("jaxpr")
+    assert compat.close_jaxpr(closed) is closed
+    assert compat.eval_jaxpr(closed.jaxpr, compat.close_jaxpr(closed.jaxpr).consts, 0.0) == [0.0]
+
+
+def test_the_primitives_of_jax_are_those_of_its_programs():
+    @jax.custom_jvp
+    def f(x):
+        return jax.lax.stop_gradient(x)
+
+    f.defjvp(lambda primals, tangents: (primals[0], tangents[0]))
+    (eqn,) = jax.make_jaxpr(f)(1.0).eqns
+    assert eqn.primitive is compat.custom_jvp_call_p
+    (inner,) = eqn.params["call_jaxpr"].eqns
+    assert inner.primitive is compat.stop_gradient_p
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        jnp.sin,
+        jax.jit(lambda x: x + 1),
+        jax.checkpoint(lambda x: x + 1),
+        jax.nn.relu,
+        lambda x: jax.lax.cond(x > 0, jnp.sin, jnp.cos, x),
+        lambda x: jax.lax.scan(lambda c, _: (c + 1, c), x, None, length=2),
+    ],
+)
+def test_equations_are_evaluated_one_by_one(fn):
+    closed = jax.make_jaxpr(fn)(1.0)
+    values = dict(zip(closed.jaxpr.invars, [1.0], strict=True))
+    for eqn in closed.eqns:
+        args = [atom.val if hasattr(atom, "val") else values[atom] for atom in eqn.invars]
+        values.update(zip(eqn.outvars, compat.bind_equation(eqn, args), strict=True))
+    out = [values[atom] for atom in closed.jaxpr.outvars]
+    assert jax.tree.all(jax.tree.map(lambda x, y: bool(jnp.all(x == y)), out, jax.tree.leaves(fn(1.0))))

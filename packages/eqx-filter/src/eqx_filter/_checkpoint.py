@@ -58,7 +58,7 @@ def filter_checkpoint(
     """
     if fun is UNSET:
         return functools.partial(filter_checkpoint, prevent_cse=prevent_cse, policy=policy)
-    return eqx_core.module_update_wrapper(Checkpoint(fun, prevent_cse, policy))
+    return Checkpoint(fun, prevent_cse, policy)
 
 
 class _Call:

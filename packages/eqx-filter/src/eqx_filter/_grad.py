@@ -92,7 +92,7 @@ def filter_value_and_grad(
     _check_options("filter_value_and_grad", gradkwargs)
     if fun is UNSET:
         return functools.partial(filter_value_and_grad, has_aux=has_aux, wrt=wrt, **gradkwargs)
-    return eqx_core.module_update_wrapper(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()), wrt))
+    return ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()), wrt)
 
 
 def filter_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, wrt: Any = None, **gradkwargs: Any) -> Any:
@@ -120,7 +120,7 @@ def filter_grad(fun: Callable[..., Any] = UNSET, *, has_aux: bool = False, wrt: 
     _check_options("filter_grad", gradkwargs)
     if fun is UNSET:
         return functools.partial(filter_grad, has_aux=has_aux, wrt=wrt, **gradkwargs)
-    return eqx_core.module_update_wrapper(Grad(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()), wrt)))
+    return Grad(ValueAndGrad(fun, has_aux, tuple(gradkwargs.items()), wrt))
 
 
 def differentiate(

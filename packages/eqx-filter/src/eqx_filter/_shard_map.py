@@ -115,7 +115,7 @@ def filter_shard_map(
     in_specs = None if infer else tuple(in_specs) if type(in_specs) is list else in_specs
     _specs(_IN, flatten_with_none(in_specs)[0])
     mapped = ShardMapped(fun, mesh, in_specs, infer, out_specs, frozenset(axis_names), check_vma)
-    return eqx_core.module_update_wrapper(mapped)
+    return mapped
 
 
 def _specs(option: str, specs: list[Any]) -> list[PartitionSpec]:

@@ -5,42 +5,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import eqx_core
+import eqx_core.internal
 
 UNSET: Any = object()
 """The default of `fun` in each transformation: called without it, the transformation is a decorator factory."""
 
 
-class _OfWrapped:
-    """An attribute that an instance takes from what it wraps, and the class has for itself."""
-
-    def __init__(self, name: str, of_class: Any):
-        self.name = name
-        self.of_class = of_class
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self.of_class if instance is None else getattr(instance.__wrapped__, self.name)
-
-
-class _ModuleOfWrapped(str):
-    """The same for `__module__`, which Python wants to be a string on a class."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else instance.__wrapped__.__module__
-
-    def __reduce__(self) -> Any:
-        # A class is pickled by the name of its module, which has to be an ordinary string by then.
-        return str, (str(self),)
-
-
 class _TransformedMeta(type(eqx_core.Module)):
-    # What `module_update_wrapper` does by copying is done by looking up: the copies would have to be flattened and
-    # compared in each call of a jitted transformation.
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **kwargs: Any) -> Any:
         cls = super().__new__(mcs, name, bases, namespace, **kwargs)
         if "__call__" in namespace:
-            type.__setattr__(cls, "__doc__", _OfWrapped("__doc__", cls.__doc__))
-            type.__setattr__(cls, "__annotations__", _OfWrapped("__annotations__", cls.__annotations__))
-            type.__setattr__(cls, "__module__", _ModuleOfWrapped(cls.__module__))
+            eqx_core.internal.borrow_attributes(cls, "__wrapped__")
         return cls
 
 

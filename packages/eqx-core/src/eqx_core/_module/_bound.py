@@ -5,32 +5,12 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from . import _method
+from ._borrow import borrow_attributes
 from ._checks import BOUND
 from ._field import field
 from ._module import Module
 
 _Return = TypeVar("_Return")
-
-
-class _OfFunction:
-    """An attribute of a bound method that is looked up on its function, and on the class is that of the class."""
-
-    def __init__(self, name: str, of_class: Any):
-        self.name = name
-        self.of_class = of_class
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self.of_class if instance is None else getattr(instance.__func__, self.name)
-
-
-class _ModuleOfFunction(str):
-    """The same for `__module__`, which Python wants to be a string on a class."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else instance.__func__.__module__
-
-    def __reduce__(self) -> Any:
-        return str, (str(self),)
 
 
 class BoundMethod(Module):
@@ -71,9 +51,7 @@ class BoundMethod(Module):
         return getattr(self.__func__, name)
 
 
-type.__setattr__(BoundMethod, "__doc__", _OfFunction("__doc__", BoundMethod.__doc__))
-type.__setattr__(BoundMethod, "__annotations__", _OfFunction("__annotations__", BoundMethod.__annotations__))
-type.__setattr__(BoundMethod, "__module__", _ModuleOfFunction(BoundMethod.__module__))
+borrow_attributes(BoundMethod, "__func__")
 _method.bound_method = BoundMethod
 BOUND.add(BoundMethod)
 

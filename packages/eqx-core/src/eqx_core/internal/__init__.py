@@ -6,6 +6,7 @@ from .._module import (
     AbstractVar as AbstractVar,
     BoundMethod as BoundMethod,
     Static as Static,
+    borrow_attributes as borrow_attributes,
 )
 from .._tree_pformat import TreeWLCustom as TreeWLCustom
 from .._typed_key import typed_key as typed_key

@@ -49,3 +49,4 @@ from ._noinline import noinline as noinline, noinline_p as noinline_p
 from ._nonbatchable import nonbatchable as nonbatchable, nonbatchable_p as nonbatchable_p
 from ._nontraceable import nontraceable as nontraceable, nontraceable_p as nontraceable_p
 from ._scan_trick import scan_trick as scan_trick
+from ._to_onnx import to_onnx as to_onnx
