@@ -688,3 +688,23 @@ def test_constructing_consumes_a_key_only_where_the_user_does():
     assert (Noise(jr.key(0)) == Noise(jr.key(0))).item()
     stacked = jax.vmap(Noise)(jr.split(jr.key(0), 3))
     assert stacked.value.shape == (3, 2)
+
+
+def test_a_list_changed_inside_a_transformation_is_a_copy():
+    """Trap: a frozen Module holds a list that is not; a tracer put into it must not come out."""
+
+    class A(eqx.Module):
+        items: list
+
+    a = A([jnp.array(1.0)])
+
+    @jax.jit
+    def f(a, x):
+        a.items.append(x)
+        return a
+
+    out = f(a, 2.0)
+    assert [item.item() for item in out.items] == [1.0, 2.0]
+    assert [item.item() for item in a.items] == [1.0]
+    jax.grad(lambda a: (a.items.append(1), a.items[0])[1])(a)
+    assert [item.item() for item in a.items] == [1.0]

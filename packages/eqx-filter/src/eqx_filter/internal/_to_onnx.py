@@ -57,7 +57,7 @@ def _onnx() -> Any:
         return importlib.import_module("onnx")
     except ImportError as error:
         raise ImportError(
-            "`to_onnx(fn)(...)` must find the package `onnx`; got none. Install it by `pip install onnx`."
+            f"`to_onnx(fn)(...)` must find the package `onnx`; got `{error}`. Install it by `pip install onnx`."
         ) from error
 
 
@@ -235,6 +235,7 @@ _RULES: dict[str, _Rule] = {
     "iota": lambda graph, eqn: graph.constant(_iota(eqn)),
     "log1p": lambda graph, eqn, x: graph.add("Log", graph.add("Add", x, graph.constant(_one(eqn)))),
     "ne": lambda graph, eqn, x, y: graph.add("Not", graph.add("Equal", x, y)),
+    "one_minus_square": lambda graph, eqn, x: graph.add("Sub", graph.constant(_one(eqn)), graph.add("Mul", x, x)),
     "reduce_and": _logical_reduction("ReduceMin"),
     "reduce_max": _reduction("ReduceMax"),
     "reduce_min": _reduction("ReduceMin"),
