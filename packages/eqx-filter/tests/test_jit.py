@@ -226,20 +226,24 @@ def test_the_call_returns_before_the_computation_is_done():
     returned = threading.Event()
 
     def waits(x):
-        return np.float32(returned.wait(30))
+        return np.float32(returned.wait(5))
 
     @filter_jit
     def step(model, x):
         return model, jax.pure_callback(waits, jax.ShapeDtypeStruct((), jnp.float32), x)
 
-    # On CPUs JAX runs a callback at once unless its input is still to come.
-    slow = jax.jit(lambda x: jax.lax.fori_loop(0, 60, lambda _, x: x @ x / 400, x)[0, 0])
+    # On CPUs JAX runs a callback at once unless its input is still to come, which on a busy machine
+    # takes an input that is long in coming.
+    slow = jax.jit(lambda x, n: jax.lax.fori_loop(0, n, lambda _, x: x @ x / 400, x)[0, 0])
     matrix = jnp.ones((400, 400))
     returned.set()
-    jax.block_until_ready(step(linear(), slow(matrix)))
-    returned.clear()
-    model, saw_the_return = step(linear(), slow(matrix))
-    returned.set()
+    jax.block_until_ready(step(linear(), slow(matrix, 1)))
+    for length in (60, 300, 1500):
+        returned.clear()
+        model, saw_the_return = step(linear(), slow(matrix, length))
+        returned.set()
+        if saw_the_return == 1:
+            break
     assert saw_the_return == 1
     assert model.size == 1
 
