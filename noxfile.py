@@ -332,10 +332,11 @@ def gpu(session):
 
 @nox.session
 def docs(session):
-    """Build the site; a broken link is an error."""
-    session.install("--group", "docs")
+    """Build the site, where a broken link is an error, and look at it in a browser."""
+    _install_all(session, "docs", "test")
     env = {"NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
+    session.run("pytest", "tests-integration/test_site.py", env={**CPU, "EQX_SITE": str(ROOT / "site")})
 
 
 @nox.session
