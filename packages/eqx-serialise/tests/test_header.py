@@ -89,6 +89,11 @@ def test_random_damage_never_gives_other_values(saved):
                 load(bytes(damaged), tree)
 
 
+def nested(depth):
+    """Return lists in lists."""
+    return [nested(depth - 1)] if depth else 1
+
+
 def forged(whole=(), ours=(), tensor=(), about=(), data=b"\0" * 4):
     """Return a checkpoint of one leaf, `[0]`, with entries of its header replaced."""
     place = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} | dict(tensor)
@@ -131,6 +136,15 @@ def test_the_forged_file_loads_before_it_is_spoilt():
         (forged(ours={"values": {"a": {"int": "z"}}}), "a header with invalid literal"),
         (forged(ours={"values": {"a": {"int": True}}}), "{'int': True} as a Python value"),
         (forged(ours={"values": {"a": {"set": "1"}}}), "{'set': '1'} as a Python value"),
+        (forged(ours={"nodes": []}), "no nodes or static values"),
+        (forged(ours={"nodes": {".": {"schema": 1}}}), "a node that is not described"),
+        (forged(ours={"nodes": {".": {"class": "list", "schema": 0}}}), "a schema below 1"),
+        (forged(ours={"nodes": {".": {"class": "list", "schema": True}}}), "a schema below 1"),
+        (forged(ours={"static": {"a": nested(100)}}), "static values that are nested too deeply"),
+        (
+            forged({"__metadata__": {"eqx_serialise": '{"version":1,"tensors":{},"values":{}}', "a": 1}}),
+            "a header with",
+        ),
         (forged(tensor={"shape": 3}), "a tensor that is not described"),
         (forged(tensor={"shape": [-1]}), "sizes below 0"),
         (forged(tensor={"shape": [1.0]}), "sizes below 0"),

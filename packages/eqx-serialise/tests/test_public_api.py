@@ -8,15 +8,36 @@ import pytest
 
 import eqx_serialise
 
+NAMES = [
+    "CheckpointError",
+    "Contents",
+    "FileDiff",
+    "FileDifference",
+    "LeafError",
+    "Migration",
+    "StoredLeaf",
+    "convert",
+    "default_deserialise_filter_spec",
+    "default_serialise_filter_spec",
+    "diff",
+    "inspect",
+    "load",
+    "migration",
+    "save",
+    "tree_deserialise_leaves",
+    "tree_serialise_leaves",
+    "verify",
+]
 
-@pytest.mark.parametrize("name", ["save", "load", "CheckpointError"])
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_exists_and_is_documented(name):
     assert getattr(eqx_serialise, name).__doc__
 
 
 def test_nothing_else_is_public():
     public = {name for name in vars(eqx_serialise) if not name.startswith("_")}
-    assert public == {"save", "load", "CheckpointError"}
+    assert public == set(NAMES)
 
 
 def test_the_version_is_that_of_the_installed_package():

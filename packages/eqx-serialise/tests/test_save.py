@@ -39,8 +39,10 @@ def test_no_pickle_and_no_path_to_code_is_written(saved):
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     ours = json.loads(header["__metadata__"]["eqx_serialise"])
-    assert ours.keys() == {"version", "tensors", "values"}
+    assert ours.keys() == {"version", "tensors", "values", "nodes", "static"}
     assert ours["values"] == {"[2]": {"float": "1.5"}, "[3]": {"str": "word"}}
+    assert ours["nodes"] == {".": {"class": "list"}}
+    assert ours["static"] == {"[1]": {"function": "relu"}}
 
 
 def test_tensors_are_where_jax_can_take_them_over(saved):

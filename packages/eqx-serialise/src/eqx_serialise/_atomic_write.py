@@ -9,11 +9,14 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str], function: str = "save") -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path` when the block is left without an error.
 
     It is written beside `path`, reaches the disk before the name does, and is removed after an
     error. A link is followed, and permissions are those of the old file, else what the umask says.
+
+    Args:
+      function: What errors call the function that was given `path_or_file`.
 
     Raises:
       OSError: The folder cannot be written, the disk is full, or `path` is no regular file.
@@ -21,7 +24,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = os.path.realpath(path)
     if os.path.lexists(path) and not os.path.isfile(path):
         raise OSError(
-            f"`save(path_or_file={path!r})` must be a regular file; got something else of that "
+            f"`{function}(path_or_file={path!r})` must be a regular file; got something else of that "
             "name. Choose another name."
         )
     folder, name = os.path.split(path)

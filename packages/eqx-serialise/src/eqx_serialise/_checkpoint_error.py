@@ -2,7 +2,7 @@
 
 
 class CheckpointError(ValueError):
-    """Raised by `load` when a file is damaged, or does not hold the leaves that `like` asks for.
+    """Raised when a file is damaged, or does not hold the leaves that `like` asks for.
 
     Nothing has been loaded by then. A file that is missing or cannot be read raises `OSError`, as
     it does everywhere.
@@ -17,8 +17,10 @@ class CheckpointError(ValueError):
     """
 
 
-def damaged(file: str, found: str) -> CheckpointError:
-    """Return the error for a file whose bytes are not those that were written."""
-    return CheckpointError(
-        f"`load(path_or_file={file})` must be a whole and unchanged checkpoint; got {found}. Use another copy of it."
-    )
+def damaged(call: str, found: str) -> CheckpointError:
+    """Return the error for a file whose bytes are not those that were written.
+
+    Args:
+      call: The call that reads it, for example `load(path_or_file='model.safetensors')`.
+    """
+    return CheckpointError(f"`{call}` must be a whole and unchanged checkpoint; got {found}. Use another copy of it.")

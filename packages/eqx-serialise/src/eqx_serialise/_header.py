@@ -6,8 +6,11 @@ each tensor to its dtype, shape and place, and `__metadata__` to strings. Ours a
 
 * `eqx_serialise.seal`, always first: SHA-256 of the length and the header, with zeros in place of
   the seal itself. So no bit of either can change unnoticed.
-* `eqx_serialise`: JSON again. `version` of this format, `tensors` (the dtype of the leaf, and the
-  SHA-256 of its bytes), `values` (the leaves that are Python values).
+* `eqx_serialise`: JSON again. `version` of this format; `tensors` (the dtype of the leaf, `weak` if
+  it gives way to others, the SHA-256 of its bytes); `values` (the leaves that are Python values);
+  `nodes` (the class of each node of the tree, and its schema); `static` (what is no leaf here but
+  decides what a model computes, as far as JSON can say it). Names of classes and functions are
+  there to be compared and are never imported.
 
 The other strings belong to the user. A reader ignores what it does not know in `eqx_serialise`;
 `version` changes when that would be wrong.
@@ -18,19 +21,20 @@ Source: the safetensors format, https://huggingface.co/docs/safetensors.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ._checkpoint_error import CheckpointError, damaged
 from ._dtypes import ITEM_SIZES, STORED_AS, is_possible
+from ._structure import Node, Structure
 
 OURS = "eqx_serialise"
 SEAL = "eqx_serialise.seal"
 LENGTH_BYTES = 8
 MAX_LENGTH = 100_000_000  # Every reader of safetensors refuses a longer header.
-_VERSION = 1
+VERSION = 1
 _ALIGNMENT = 64
+_DEEPEST = 24
 _DIGEST_LENGTH = hashlib.sha256().digest_size * 2
 _NO_DIGEST = "0" * _DIGEST_LENGTH
 _START = f'{{"__metadata__":{{"{SEAL}":"'.encode()
@@ -39,21 +43,25 @@ _SEAL_PLACE = slice(len(_START), len(_START) + _DIGEST_LENGTH)
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: the dtype of its leaf, its own shape, its place among the tensors' bytes."""
+    """One tensor: its name, the dtype of its leaf, its own shape, its place among the tensors' bytes."""
 
+    name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
     stop: int
+    weak: bool = False
     digest: str = _NO_DIGEST
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds, by the name of the leaf."""
+    """What a file holds, by the name of the leaf; and the words that its writer added."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
+    structure: Structure
+    metadata: dict[str, str]
 
     @property
     def data_size(self) -> int:
@@ -74,18 +82,20 @@ def stored_as(dtype: str) -> str:
     return STORED_AS[dtype]
 
 
-def header_to_bytes(header: Header, metadata: Mapping[str, str]) -> bytes:
+def header_to_bytes(header: Header) -> bytes:
     """Return the length and the header, sealed: how a file starts.
 
     As long with any digests as with others, so its size is known before the tensors are read.
     """
     ours = {
-        "version": _VERSION,
-        "tensors": {name: {"dtype": tensor.dtype, "sha256": tensor.digest} for name, tensor in header.tensors.items()},
+        "version": VERSION,
+        "tensors": {name: _about(tensor) for name, tensor in header.tensors.items()},
         "values": header.values,
+        "nodes": {name: _about_node(node) for name, node in header.structure.nodes.items()},
+        "static": header.structure.static,
     }
     whole: dict[str, Any] = {
-        "__metadata__": {SEAL: _NO_DIGEST, OURS: _to_json(ours), **metadata},
+        "__metadata__": {SEAL: _NO_DIGEST, OURS: _to_json(ours), **header.metadata},
     }
     for name, tensor in header.tensors.items():
         whole[name] = {
@@ -98,25 +108,37 @@ def header_to_bytes(header: Header, metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(LENGTH_BYTES, "little") + _with_seal(text, _seal(text))
 
 
-def header_from_bytes(text: bytes, file: str, *, verify: bool) -> Header:
+def _about(tensor: Tensor) -> dict[str, Any]:
+    about = {"dtype": tensor.dtype, "sha256": tensor.digest}
+    return about | {"weak": True} if tensor.weak else about
+
+
+def _about_node(node: Node) -> dict[str, Any]:
+    return {"class": node.cls} if node.schema == 1 else {"class": node.cls, "schema": node.schema}
+
+
+def header_from_bytes(text: bytes, call: str, *, verify: bool) -> Header:
     """Return what a header says, after checking that it is whole and makes sense.
+
+    Args:
+      call: What errors call the reading of the file, for example `load(path_or_file='model')`.
 
     Raises:
       CheckpointError: It is not, or does not.
     """
     if verify and not text.startswith(_START):
         raise CheckpointError(
-            f"`load(path_or_file={file})` must be a file that `eqx_serialise.save` wrote; got one "
+            f"`{call}` must be a file that `eqx_serialise.save` wrote; got one "
             "without its seal. If another program rewrote it, pass `verify=False` to trust it."
         )
     if verify and text[_SEAL_PLACE] != _seal(_with_seal(text, _NO_DIGEST)).encode():
-        raise damaged(file, "a header that has changed")
+        raise damaged(call, "a header that has changed")
     try:
-        return _parse(text, file)
+        return _parse(text, call)
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:
-        raise damaged(file, f"a header with {str(error)[:200]}") from error
+        raise damaged(call, f"a header with {str(error)[:200]}") from error
 
 
 def _to_json(content: dict[str, Any]) -> str:
@@ -151,20 +173,20 @@ def _expect(condition: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def _parse(text: bytes, file: str) -> Header:
+def _parse(text: bytes, call: str) -> Header:
     whole = _from_json(text.decode())
     metadata = whole.pop("__metadata__", {})
     _expect(isinstance(metadata, dict), "metadata that is no JSON object")
     if OURS not in metadata:
         raise CheckpointError(
-            f"`load(path_or_file={file})` must be a file that `eqx_serialise.save` wrote; got "
+            f"`{call}` must be a file that `eqx_serialise.save` wrote; got "
             "another safetensors file. Open it with the package `safetensors`."
         )
     _expect(isinstance(metadata[OURS], str), "metadata that is no string")
     ours = _from_json(metadata[OURS])
-    if ours.get("version") != _VERSION:
+    if ours.get("version") != VERSION:
         raise CheckpointError(
-            f"`load(path_or_file={file})` must be in version {_VERSION} of the format; got "
+            f"`{call}` must be in version {VERSION} of the format; got "
             f"{ours.get('version')!r:.40}. Update eqx-serialise."
         )
     about, values = ours.get("tensors"), ours.get("values")
@@ -172,15 +194,45 @@ def _parse(text: bytes, file: str) -> Header:
         raise ValueError("no tensors or values")
     _expect(about.keys() == whole.keys(), "tensors that its metadata does not know")
     _expect(not about.keys() & values.keys(), "one leaf twice")
-    tensors = {name: _parse_tensor(place, about[name]) for name, place in whole.items()}
+    tensors = {name: _parse_tensor(name, whole[name], about[name]) for name in about}
     end = 0
     for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.stop)):
         _expect(tensor.start == end, f"a gap or an overlap at byte {end} of the tensors")
         end = tensor.stop
-    return Header(tensors, values)
+    return Header(tensors, values, _parse_structure(ours), _users(metadata))
 
 
-def _parse_tensor(place: Any, about: Any) -> Tensor:
+def _users(metadata: dict[str, Any]) -> dict[str, str]:
+    users = {key: value for key, value in metadata.items() if not key.startswith(OURS)}
+    _expect(all(type(value) is str for value in users.values()), "metadata that is no string")
+    return users
+
+
+def _parse_structure(ours: dict[str, Any]) -> Structure:
+    nodes, static = ours.get("nodes", {}), ours.get("static", {})
+    _expect(isinstance(nodes, dict) and isinstance(static, dict), "no nodes or static values")
+    _expect(_is_flat(static), "static values that are nested too deeply")
+    return Structure({name: _parse_node(node) for name, node in nodes.items()}, static)
+
+
+def _is_flat(content: Any) -> bool:
+    """Return whether nothing is nested deeper than `to_description` nests it."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [x for y in level for x in (y.values() if isinstance(y, dict) else y if isinstance(y, list) else ())]
+    return not level
+
+
+def _parse_node(node: Any) -> Node:
+    match node:
+        case {"class": str(cls), **rest}:
+            schema = rest.get("schema", 1)
+            _expect(type(schema) is int and schema >= 1, "a schema below 1")
+            return Node(cls, schema)
+    raise ValueError("a node that is not described")
+
+
+def _parse_tensor(name: str, place: Any, about: Any) -> Tensor:
     match place, about:
         case (
             {"dtype": str(stored), "shape": list(shape), "data_offsets": [start, stop]},
@@ -194,4 +246,4 @@ def _parse_tensor(place: Any, about: Any) -> Tensor:
     _expect(is_possible(shape, ITEM_SIZES[stored]), "an impossible shape")
     _expect(not dtype.startswith("complex") or shape[-1:] == [2], f"{dtype} without its pairs")
     _expect(math.prod(shape) * ITEM_SIZES[stored] == stop - start, "a shape unlike its size")
-    return Tensor(dtype, tuple(shape), start, stop, digest)
+    return Tensor(name, dtype, tuple(shape), start, stop, about.get("weak") is True, digest)

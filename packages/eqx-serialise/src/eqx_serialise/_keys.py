@@ -31,11 +31,11 @@ def keys_from_data(data: jax.Array, dtype: str) -> jax.Array:
     return jr.wrap_key_data(data, impl=dtype.removeprefix("key<").removesuffix(">"))
 
 
-def key_like(dtype: str, shape: tuple[int, ...], file: str) -> Any:
+def key_like(dtype: str, shape: tuple[int, ...], call: str) -> Any:
     """Return shape and dtype of the keys in a tensor of this shape.
 
     Args:
-      file: What an error calls the file they are in.
+      call: What an error calls the reading of the file they are in.
 
     Raises:
       CheckpointError: JAX does not know the implementation, or its keys are of another size.
@@ -45,6 +45,6 @@ def key_like(dtype: str, shape: tuple[int, ...], file: str) -> Any:
         return jax.eval_shape(lambda data: keys_from_data(data, dtype), data)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"`load(path_or_file={file})` must hold PRNG keys that JAX knows; got `{dtype:.40}` in "
+            f"`{call}` must hold PRNG keys that JAX knows; got `{dtype:.40}` in "
             f"a tensor of shape {shape}. Update JAX, or register the implementation."
         ) from error

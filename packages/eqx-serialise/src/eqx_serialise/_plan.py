@@ -17,10 +17,11 @@ from ._header import Header, Tensor, stored_as
 from ._keys import is_key, key_dtype
 from ._python_values import to_json
 from ._spec import ScalarSpec, spec_of
+from ._structure import Structure
 
 
-def plan(leaves: dict[str, Any]) -> tuple[dict[str, Any], Header]:
-    """Return the arrays in the order they are written, and the header without digests.
+def plan(leaves: dict[str, Any], structure: Structure, metadata: dict[str, str]) -> tuple[dict[str, Any], Header]:
+    """Return the arrays in the order they are written, and the header without digests, in the order of the tree.
 
     Raises:
       TypeError: A leaf is no concrete array but looks like one, or its dtype cannot be written.
@@ -30,25 +31,26 @@ def plan(leaves: dict[str, Any]) -> tuple[dict[str, Any], Header]:
     for name, leaf in leaves.items():
         if eqx_core.is_array(leaf):
             arrays[name], dtype = _checked_array(name, leaf)
-            tensors[name] = _sized(dtype, arrays[name])
+            tensors[name] = _sized(name, dtype, arrays[name], weak=getattr(leaf, "weak_type", False))
         elif isinstance(spec_of(leaf), ScalarSpec):
             if isinstance(leaf, str):
                 check_text(leaf, f"`{name}` in `save(tree)`")
             values[name] = to_json(leaf)
         else:
             _refuse_array_like(name, leaf)
-    start, placed = 0, {}
-    for name in sorted(tensors, key=lambda name: _order(tensors[name])):
+    order = sorted(tensors, key=lambda name: _order(tensors[name]))
+    start = 0
+    for name in order:
         stop = start + tensors[name].stop
-        placed[name] = replace(tensors[name], start=start, stop=stop)
+        tensors[name] = replace(tensors[name], start=start, stop=stop)
         start = stop
-    return {name: arrays[name] for name in placed}, Header(placed, values)
+    return {name: arrays[name] for name in order}, Header(tensors, values, structure, metadata)
 
 
-def _sized(dtype: str, array: Any) -> Tensor:
+def _sized(name: str, dtype: str, array: Any, *, weak: bool) -> Tensor:
     shape = stored_shape(dtype, tuple(array.shape))
     size = math.prod(shape) * ITEM_SIZES[stored_as(dtype)]
-    return Tensor(dtype, shape, 0, size)
+    return Tensor(name, dtype, shape, 0, size, weak)
 
 
 def _order(tensor: Tensor) -> tuple[bool, int]:

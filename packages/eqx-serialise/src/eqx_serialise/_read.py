@@ -1,73 +1,131 @@
-"""Read a checkpoint: first its header, then all of its tensors into one buffer."""
+"""Read a checkpoint: first its header, then those of its tensors that are wanted."""
 
 import hashlib
 import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ._checkpoint_error import damaged
 from ._header import LENGTH_BYTES, MAX_LENGTH, Header, Tensor, header_from_bytes
+from ._mapped import mapped
+from ._opened import Source
+from ._shown import shown
 
 _ALIGNMENT = 64  # XLA's on CPU: JAX takes a buffer over, without a copy, only if it starts there.
+_CHUNK = 1 << 22  # Bytes in memory at a time where tensors are only checked.
 
 
-def read_header(file: Any, name: str, *, whole: bool, verify: bool) -> Header:
-    """Return the header at the place where `file` stands, and leave `file` behind it.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file whose header has been read.
+
+    Attributes:
+      start: Where in the file the tensors start.
+      mapped: The whole file, `u8[bytes]`, if it is mapped into memory.
+    """
+
+    source: Source
+    header: Header
+    start: int
+    mapped: np.ndarray | None = None
+
+    @property
+    def stop(self) -> int:
+        """Where in the file the checkpoint ends."""
+        return self.start + self.header.data_size
+
+
+def open_checkpoint(source: Source, *, verify: bool, mmap: bool = False) -> Checkpoint:
+    """Read the header at the place where the file stands, and leave the file behind it.
 
     Sizes are compared with what is there before anything is allocated.
 
-    Args:
-      name: What an error calls the file.
-      whole: Whether the checkpoint must end where the file does.
-
     Raises:
       CheckpointError: The file is not what was written, as far as its header and size can tell.
+      ValueError: The file cannot be mapped.
     """
+    file, call = source.file, source.call
     start = file.tell()
     size = file.seek(0, io.SEEK_END) - start
     file.seek(start)
     if size < LENGTH_BYTES:
-        raise damaged(name, f"{size} bytes")
-    length = int.from_bytes(_read(file, LENGTH_BYTES, name), "little")
+        raise damaged(call, f"{size} bytes")
+    length = int.from_bytes(_read(file, LENGTH_BYTES, call), "little")
     if length > min(MAX_LENGTH, size - LENGTH_BYTES):
-        raise damaged(name, f"a header of {length} bytes in a file of {size}")
-    header = header_from_bytes(_read(file, length, name).tobytes(), name, verify=verify)
+        raise damaged(call, f"a header of {length} bytes in a file of {size}")
+    header = header_from_bytes(_read(file, length, call).tobytes(), call, verify=verify)
     expected = LENGTH_BYTES + length + header.data_size
-    if size < expected or (whole and size > expected):
-        raise damaged(name, f"{size} bytes, where its header says {expected}")
-    return header
+    if size < expected or (source.owned and size > expected):
+        raise damaged(call, f"{size} bytes, where its header says {expected}")
+    data = start + LENGTH_BYTES + length
+    return Checkpoint(source, header, data, mapped(source) if mmap else None)
 
 
-def read_tensors(file: Any, header: Header, name: str, *, verify: bool) -> np.ndarray:
-    """Return the bytes of all tensors, `u8[bytes]`, from where `file` stands.
+def read_tensors(checkpoint: Checkpoint, tensors: Iterable[Tensor], *, verify: bool) -> dict[str, np.ndarray]:
+    """Return the bytes of each tensor, `u8[bytes]`, by its name in the file.
+
+    Tensors that are neighbours in the file are read at once, and share memory.
 
     Raises:
       CheckpointError: A tensor is not what was written; the error names its leaf.
     """
-    start = file.tell()
-    content = _read(file, header.data_size, name)
-    for leaf, tensor in header.tensors.items() if verify else ():
-        if hashlib.sha256(bytes_of(tensor, content).data).hexdigest() != tensor.digest:
-            place = f"bytes {start + tensor.start} to {start + tensor.stop}"
-            raise damaged(name, f"other values for `{leaf}` ({place} of the file)")
+    content: dict[str, np.ndarray] = {}
+    for run in _runs(tensors):
+        start = run[0].start
+        whole = _bytes_at(checkpoint, start, run[-1].stop)
+        for tensor in run:
+            content[tensor.name] = raw = whole[tensor.start - start : tensor.stop - start]
+            if verify and hashlib.sha256(raw.data).hexdigest() != tensor.digest:
+                raise damaged(checkpoint.source.call, changed(checkpoint, tensor))
     return content
 
 
-def bytes_of(tensor: Tensor, content: np.ndarray) -> np.ndarray:
-    """Return the part of `content`, `u8[bytes]`, that is the tensor; a view."""
-    return content[tensor.start : tensor.stop]
+def is_unchanged(checkpoint: Checkpoint, tensor: Tensor) -> bool:
+    """Return whether the bytes of a tensor are those that were written, holding only a few of them at a time."""
+    digest = hashlib.sha256()
+    for start in range(tensor.start, tensor.stop, _CHUNK):
+        digest.update(_bytes_at(checkpoint, start, min(start + _CHUNK, tensor.stop)).data)
+    return digest.hexdigest() == tensor.digest
 
 
-def _read(file: Any, size: int, name: str) -> np.ndarray:
+def changed(checkpoint: Checkpoint, tensor: Tensor) -> str:
+    """Return what an error says of a tensor whose bytes are not those that were written."""
+    place = f"bytes {checkpoint.start + tensor.start} to {checkpoint.start + tensor.stop}"
+    return f"other values for `{shown(tensor.name)}` ({place} of the file)"
+
+
+def _runs(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield tensors that lie one behind the other, in the order of the file."""
+    run: list[Tensor] = []
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.start, tensor.stop)):
+        if run and run[-1].stop != tensor.start:
+            yield run
+            run = []
+        run.append(tensor)
+    if run:
+        yield run
+
+
+def _bytes_at(checkpoint: Checkpoint, start: int, stop: int) -> np.ndarray:
+    """Return a part of the tensors' bytes, which starts as far from a multiple of 64 in memory as in the file."""
+    if checkpoint.mapped is not None:
+        return checkpoint.mapped[checkpoint.start + start : checkpoint.start + stop]
+    checkpoint.source.file.seek(checkpoint.start + start)
+    return _read(checkpoint.source.file, stop - start, checkpoint.source.call, start)
+
+
+def _read(file: Any, size: int, call: str, offset: int = 0) -> np.ndarray:
     room = np.empty(size + _ALIGNMENT, np.uint8)
-    skip = -room.ctypes.data % _ALIGNMENT
+    skip = (offset - room.ctypes.data) % _ALIGNMENT
     content = room[skip : skip + size]
     left = content.data
     # One call need not fill the buffer: an unbuffered read stops at 2 GB.
     while left:
         count = file.readinto(left)
         if not count:
-            raise damaged(name, f"an end {len(left)} bytes early")
+            raise damaged(call, f"an end {len(left)} bytes early")
         left = left[count:]
     return content

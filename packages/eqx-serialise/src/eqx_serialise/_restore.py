@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,23 +12,31 @@ from ._header import Tensor
 from ._keys import keys_from_data
 from ._spec import spec_of
 
+_WIDE = {np.dtype(name) for name in ("int64", "float64", "complex128")}
 
-def to_host(raw: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Return the array in `raw`, `u8[bytes]`: for typed PRNG keys the data they are made of.
+
+def to_host(raw: np.ndarray, tensor: Tensor) -> Any:
+    """Return the array in `raw`, `u8[bytes]`: a NumPy array, or an array of typed PRNG keys.
 
     Raises:
       ValueError: Bytes that `save` never writes.
     """
-    dtype = "uint32" if tensor.dtype.startswith("key<") else tensor.dtype
-    return from_bytes(raw, dtype, leaf_shape(dtype, tensor.shape))
+    if tensor.dtype.startswith("key<"):
+        return keys_from_data(jnp.asarray(from_bytes(raw, "uint32", tensor.shape)), tensor.dtype)
+    return from_bytes(raw, tensor.dtype, leaf_shape(tensor.dtype, tensor.shape))
 
 
-def to_numpy(array: np.ndarray, like: np.ndarray | np.generic) -> np.ndarray | np.generic:
-    """Return `array` in memory of its own, in the byte order of `like`; or as a NumPy scalar."""
-    return array[()] if isinstance(like, np.generic) else array.astype(like.dtype)
+def to_numpy(array: Any, like: np.ndarray | np.generic, *, share: bool) -> np.ndarray | np.generic:
+    """Return `array` in the byte order of `like`, or as a NumPy scalar.
+
+    Args:
+      share: Whether it may stay in the memory where it is.
+    """
+    array = np.asarray(array)
+    return array[()] if isinstance(like, np.generic) else array.astype(like.dtype, copy=not share)
 
 
-def to_jax(arrays: dict[str, np.ndarray], tensors: dict[str, Tensor], likes: dict[str, Any]) -> dict[str, jax.Array]:
+def to_jax(arrays: dict[str, Any], likes: dict[str, Any]) -> dict[str, jax.Array]:
     """Return JAX arrays where those of `likes` are: their devices, their sharding.
 
     On a CPU, an array that starts at a multiple of 64 bytes is taken over and not copied; so the
@@ -35,18 +44,14 @@ def to_jax(arrays: dict[str, np.ndarray], tensors: dict[str, Tensor], likes: dic
 
     Raises:
       RuntimeError: 64-bit arrays, while JAX has none.
+      ValueError: A sharding does not fit the shape, or its devices are not there.
     """
-    shardings = [_sharding(likes[name]) for name in arrays]
-    # All in one call, which costs far less than one call for each. Keys have another shape than
-    # their data, so that they can go to their devices only when they are keys.
-    is_key = [tensors[name].dtype.startswith("key<") for name in arrays]
-    places = [None if key else place for key, place in zip(is_key, shardings, strict=True)]
-    placed = jax.device_put(list(arrays.values()), places)
+    shardings = {name: _sharding(likes[name]) for name in arrays}
+    # All in one call, which costs far less than one call for each.
+    placed = _put(arrays, shardings)
     leaves: dict[str, jax.Array] = {}
-    for name, array, key, place in zip(arrays, placed, is_key, shardings, strict=True):
-        if key:
-            array = jax.device_put(keys_from_data(array, tensors[name].dtype), place)
-        elif getattr(likes[name], "weak_type", False):
+    for (name, place), array in zip(shardings.items(), placed, strict=True):
+        if getattr(likes[name], "weak_type", False):
             array = jax.device_put(_weak(array), place)
         if array.dtype != likes[name].dtype:
             raise RuntimeError(
@@ -57,7 +62,24 @@ def to_jax(arrays: dict[str, np.ndarray], tensors: dict[str, Tensor], likes: dic
     return leaves
 
 
+def _put(arrays: dict[str, Any], shardings: dict[str, Any]) -> list[jax.Array]:
+    try:
+        return jax.device_put(list(arrays.values()), list(shardings.values()))
+    except ValueError:
+        for name, place in shardings.items():
+            try:
+                jax.device_put(arrays[name], place)
+            except ValueError as error:
+                raise ValueError(
+                    f"`load(like=...)` must have shardings that fit its shapes and devices; got `{place}` for "
+                    f"`{spec_of(arrays[name])}` at `{name}`: {error}"
+                ) from error
+        raise
+
+
 def _sharding(like: Any) -> Any:
+    if isinstance(like, jax.core.Tracer):
+        return None
     # An array that nobody put anywhere stays free to follow the others.
     is_placed = isinstance(like, jax.ShapeDtypeStruct) or getattr(like, "committed", False)
     return like.sharding if is_placed else None
@@ -65,8 +87,10 @@ def _sharding(like: Any) -> Any:
 
 def _weak(array: jax.Array) -> jax.Array:
     """Return `array` with a dtype that yields to others, as that of `jnp.asarray(1.0)` does."""
-    zero = jnp.asarray(array.dtype.type(0).item())
-    if zero.dtype != array.dtype:
-        return array
-    # The one public way from an array to a weak one: an update keeps the type of what it updates.
-    return jnp.broadcast_to(zero, array.shape).at[...].set(array)
+    # A Python number becomes an array of the one width that JAX has now.
+    with jax.enable_x64(array.dtype in _WIDE):
+        zero = jnp.asarray(array.dtype.type(0).item())
+        if zero.dtype != array.dtype:
+            return array
+        # The one public way from an array to a weak one: an update keeps the type of what it updates.
+        return jnp.broadcast_to(zero, array.shape).at[...].set(array)

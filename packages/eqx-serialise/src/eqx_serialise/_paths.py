@@ -1,0 +1,46 @@
+"""Reckon with the names of leaves and of the nodes above them: `layers[0]` is above `layers[0].weight`."""
+
+from collections.abc import Iterable
+
+ROOT = "."
+
+
+def relative(name: str, node: str) -> str | None:
+    """Return the name that a leaf has within the node of that name; None if it is elsewhere."""
+    if node == ROOT:
+        return name
+    if name == node:
+        return ROOT
+    rest = name.removeprefix(node)
+    if len(rest) == len(name) or rest[0] not in ".[":
+        return None
+    return rest.removeprefix(".")
+
+
+def joined(node: str, name: str) -> str:
+    """Return the whole name of what is called `name` within a node: the inverse of `relative`."""
+    if node == ROOT:
+        return name
+    if name == ROOT:
+        return node
+    return node + name if name.startswith(("[", ".")) else f"{node}.{name}"
+
+
+def with_parents(names: Iterable[str]) -> dict[str, None]:
+    """Return names and all paths above them, each once, in order."""
+    return {"".join(steps[:end]): None for steps in map(parts, names) for end in range(1, len(steps) + 1)}
+
+
+def parts(name: str) -> list[str]:
+    """Return the steps of a path, which joined together are the path again: `["layers", "[0]", ".weight"]`."""
+    steps: list[str] = []
+    start, quote = 0, ""
+    for i, letter in enumerate(name):
+        if quote:
+            quote = "" if letter == quote and name[i - 1] != "\\" else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in ".[" and i > start:
+            steps.append(name[start:i])
+            start = i
+    return [*steps, name[start:]]
