@@ -1,84 +1,115 @@
-"""Topic 10: reverse-mode through 10,000 steps: checkpointed while_loop vs scan."""
+"""Topic 10: reverse mode through loops of up to 10,000 steps, each a small matrix product: time, memory, compilation."""
 
 import time
 
 import jax
 import jax.numpy as jnp
-from timing import compare, eqx_likes, note, optional
+from timing import OPTIONS, compare, note, optional
 
-STEPS = 10_000
+MAX_STEPS = 10_000
 DIM = 64
+BASE = "equinox checkpointed"
+
+
+def step(w, y):
+    return jnp.tanh(w @ y) + 0.1 * y
+
+
+def scanned(wrap=lambda f: f):
+    body = lambda w: wrap(lambda y, _: (step(w, y), None))
+    return lambda w, y: jax.lax.scan(body(w), y, None, length=MAX_STEPS)[0]
+
+
+def nested(*lengths):
+    """Scans in scans, each but the innermost rematerialised."""
+
+    def run(w, y):
+        f = lambda y, _: (step(w, y), None)
+        for n, length in enumerate(lengths):
+            wrap = jax.checkpoint if n < len(lengths) - 1 else lambda g: g
+            f = wrap(lambda y, _, f=f, length=length: (jax.lax.scan(f, y, None, length=length)[0], None))
+        return f(y, None)[0]
+
+    return run
+
+
+def looped(while_loop, steps, **options):
+    def run(w, y):
+        body = lambda carry: (carry[0] + 1, step(w, carry[1]))
+        return while_loop(lambda carry: carry[0] < steps, body, (jnp.int32(0), y), max_steps=MAX_STEPS, **options)[1]
+
+    return run
+
+
+def contenders(steps):
+    """Return functions that take so many steps; those that could take no fewer than all, only if that is asked for."""
+    cases = {}
+    if steps == MAX_STEPS:
+        cases["lax.scan"] = scanned()
+        cases["lax.scan, checkpoint(body)"] = scanned(jax.checkpoint)
+        cases["lax.scan, sqrt-nested checkpoint"] = nested(100, 100)
+        cases["lax.scan, 3-level checkpoint"] = nested(25, 20, 20)
+    libraries = {"equinox": optional("equinox.internal")}
+    if OPTIONS["eqx"]:
+        libraries["eqx"] = optional("eqx_loops")
+    for name, library in libraries.items():
+        if library is None:
+            continue
+        loop = lambda **options: looped(library.while_loop, steps, **options)
+        cases[f"{name} checkpointed"] = loop(kind="checkpointed")
+        for number in (10, 100, 1000):
+            cases[f"{name} checkpointed, {number}"] = loop(kind="checkpointed", checkpoints=number)
+        cases[f"{name} bounded"] = loop(kind="bounded")
+        if name == "eqx":
+            for levels in (1, 2, 3):
+                cases[f"eqx segmented, levels={levels}"] = loop(kind="segmented", levels=levels)
+    return cases
+
+
+def compiled(name, fun, *args):
+    """Return a compiled program and its gradient, and write down what they need."""
+    loss = lambda w, y: (fun(w, y) ** 2).sum()
+    start = time.process_time()
+    forward, backward = (jax.jit(f).lower(*args).compile() for f in (fun, jax.grad(loss)))
+    megabytes = (c.memory_analysis().temp_size_in_bytes / 1e6 for c in (forward, backward))
+    note(
+        "compile and memory",
+        contender=name,
+        cpu_seconds=round(time.process_time() - start, 2),
+        **dict(zip(("forward_MB", "gradient_MB"), (round(x, 4) for x in megabytes), strict=True)),
+    )
+    return forward, backward
+
+
+def scans_over_arrays():
+    """Return functions of a weight and rows that scan over the rows, and return as many."""
+    f = lambda w: lambda y, x: (step(w, y) + x, y * x)
+    cases = {"lax.scan": jax.lax.scan}
+    for name, library in {"equinox": "equinox.internal", "eqx": "eqx_loops"}.items():
+        if name == "eqx" and not OPTIONS["eqx"]:
+            continue
+        if (found := optional(library)) is None:
+            continue
+        kinds = ["checkpointed"] + ["segmented"] * (name == "eqx")
+        for kind in kinds:
+            cases[f"{name} scan {kind}"] = lambda f, y, xs, scan=found.scan, kind=kind: scan(f, y, xs, kind=kind)
+    return {name: lambda w, xs, run=run: run(f(w), xs[0], xs)[1] for name, run in cases.items()}
 
 
 def main():
-    w = jax.random.normal(jax.random.PRNGKey(0), (DIM, DIM)) / DIM**0.5
-    y0 = jnp.ones(DIM)
-    body = lambda w, y: jnp.tanh(w @ y) + 0.1 * y
-    fns = {}
-
-    def scan(w, y, wrap=lambda f: f):
-        f = wrap(lambda y, _: (body(w, y), None))
-        return jax.lax.scan(f, y, None, length=STEPS)[0]
-
-    fns["lax.scan, no remat"] = scan
-    fns["lax.scan, checkpoint(body)"] = lambda w, y: scan(w, y, jax.checkpoint)
-
-    def nested(w, y):
-        inner = lambda y, _: (
-            jax.lax.scan(lambda y, _: (body(w, y), None), y, None, length=100)[0],
-            None,
-        )
-        return jax.lax.scan(jax.checkpoint(inner), y, None, length=STEPS // 100)[0]
-
-    fns["lax.scan, sqrt-nested checkpoint"] = nested
-
-    def nested3(w, y):
-        # 22^3 > 10k would need masking; 20*20*25 = 10k exactly
-        one = lambda y, _: (body(w, y), None)
-        l1 = jax.checkpoint(lambda y, _: (jax.lax.scan(one, y, None, length=25)[0], None))
-        l2 = jax.checkpoint(lambda y, _: (jax.lax.scan(l1, y, None, length=20)[0], None))
-        return jax.lax.scan(l2, y, None, length=20)[0]
-
-    fns["lax.scan, 3-level checkpoint"] = nested3
-    for name in ["equinox"] + [n for n, _ in eqx_likes() if n != "equinox"]:
-        internal = optional(f"{name}.internal")
-        if internal is None:
-            continue
-
-        def loop(w, y, eqxi=internal, checkpoints=None, kind="checkpointed"):
-            cond = lambda c: c[0] < STEPS
-            step = lambda c: (c[0] + 1, body(w, c[1]))
-            kw = {"max_steps": STEPS, "kind": kind}
-            if kind == "checkpointed":
-                kw["checkpoints"] = checkpoints
-            return eqxi.while_loop(cond, step, (jnp.int32(0), y), **kw)[1]
-
-        fns[f"{name} while_loop checkpointed"] = loop
-        for c in (20, 1000):
-            fns[f"{name} checkpointed, {c} checkpoints"] = lambda w, y, l=loop, c=c: l(w, y, checkpoints=c)
-        fns[f"{name} while_loop bounded"] = lambda w, y, l=loop: l(w, y, kind="bounded")
-        fns[f"{name} scan(kind=checkpointed)"] = lambda w, y, e=internal: e.scan(
-            lambda y, _: (body(w, y), None), y, None, length=STEPS, kind="checkpointed"
-        )[0]
-    fwd, bwd = {}, {}
-    for k, f in fns.items():
-        try:
-            t = time.perf_counter()
-            cf = jax.jit(f).lower(w, y0).compile()
-            cg = jax.jit(jax.grad(lambda w, y, f=f: (f(w, y) ** 2).sum())).lower(w, y0).compile()
-            t = time.perf_counter() - t
-        except Exception as e:
-            print(f"  [skip] {k}: {type(e).__name__} {str(e)[:200]}")
-            continue
-        note("compile fwd+grad", contender=k, seconds=round(t, 2))
-        note(
-            "XLA temp bytes",
-            contender=k,
-            fwd_MB=round(cf.memory_analysis().temp_size_in_bytes / 1e6, 3),
-            grad_MB=round(cg.memory_analysis().temp_size_in_bytes / 1e6, 3),
-        )
-        fwd[k] = lambda c=cf: jax.block_until_ready(c(w, y0))
-        bwd[k] = lambda c=cg: jax.block_until_ready(c(w, y0))
-    base = "equinox while_loop checkpointed"
-    compare("10k steps: forward", fwd, base=base, rounds=11, target=0.02, unit="ms")
-    compare("10k steps: grad", bwd, base=base, rounds=11, target=0.02, unit="ms")
+    w = jax.random.normal(jax.random.key(0), (DIM, DIM)) / DIM**0.5
+    y = jnp.ones(DIM)
+    for steps in (MAX_STEPS, MAX_STEPS // 10):
+        programs = {name: compiled(f"{name}, {steps}", fun, w, y) for name, fun in contenders(steps).items()}
+        for i, what in enumerate(("forward", "gradient")):
+            runs = {
+                name: lambda program=program[i]: jax.block_until_ready(program(w, y))
+                for name, program in programs.items()
+            }
+            title = f"{steps} of {MAX_STEPS} steps: {what}"
+            compare(title, runs, base=BASE, rounds=11, target=0.02, unit="ms")
+    for length in (1000, 10_000):
+        xs = jnp.ones((length, DIM))
+        grads = {name: compiled(f"{name}, {length} rows", fun, w, xs)[1] for name, fun in scans_over_arrays().items()}
+        runs = {name: lambda grad=grad: jax.block_until_ready(grad(w, xs)) for name, grad in grads.items()}
+        compare(f"scan over {length} rows: gradient", runs, base="lax.scan", rounds=5, target=0.02, unit="ms")

@@ -1,7 +1,6 @@
 """The pages: what they name exists, and what exists is named."""
 
 import ast
-import functools
 import importlib
 import re
 from pathlib import Path
@@ -38,17 +37,22 @@ def _spelt(module):
     return {f"{module}.{name}" for name in names if not name.startswith("_")} - set(UMBRELLA)
 
 
+def _object(name):
+    module = max((m for m in UMBRELLA if name.startswith(f"{m}.")), key=len)
+    return getattr(importlib.import_module(module), name.removeprefix(f"{module}."))
+
+
 def test_the_reference_has_every_public_name_once():
     listed = _listed()
     public = set().union(*map(_spelt, UMBRELLA))
     assert sorted(listed) == sorted(set(listed))
-    assert public - set(listed) == set()
+    documented = [_object(name) for name in listed]
+    assert {name for name in public - set(listed) if not any(_object(name) is x for x in documented)} == set()
 
 
 @pytest.mark.parametrize("name", _listed())
 def test_what_the_reference_names_exists(name):
-    module = max((m for m in UMBRELLA if name.startswith(f"{m}.")), key=len)
-    assert functools.reduce(getattr, name.removeprefix(f"{module}.").split("."), importlib.import_module(module))
+    _object(name)
 
 
 def test_every_page_is_in_the_navigation():
