@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
 
 import eqx_core
@@ -286,3 +287,37 @@ def test_it_agrees_with_equinox():
         grad = jax.grad(lambda x, fn=fn: fn({"x": x, "y": x, "s": "s"}, TWO)[0])(THREE)
         results.append((grad, seen))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("value", [False, 3, 2.5, np.int8(3), np.float16(1.5)], ids=lambda value: type(value).__name__)
+def test_residuals_that_jax_knows_are_arrays_still(value):
+    """JAX passes a constant of the forward pass on as a Python number."""
+    seen = []
+
+    @eqx_filter.filter_custom_vjp
+    def double(x):
+        return 2 * x
+
+    @double.def_fwd
+    def double_fwd(perturbed, x):
+        return 2 * x, jnp.asarray(value)
+
+    @double.def_bwd
+    def double_bwd(residual, grad_out, perturbed, x):
+        seen.append((eqx_filter.is_array(residual), residual.dtype))
+        return 2 * grad_out
+
+    for differentiate in (jax.grad(jax.jit(double)), jax.jit(jax.grad(double))):
+        assert differentiate(1.0) == 2
+    assert set(seen) == {(True, jnp.asarray(value).dtype)}
+
+
+def test_a_cotangent_may_be_a_python_number():
+    @filter_custom_vjp
+    def square(x):
+        return x**2
+
+    square.def_fwd(lambda perturbed, x: (x**2, x))
+    square.def_bwd(lambda residuals, grad_out, perturbed, x: 2 * residuals * grad_out)
+    _, pullback = jax.vjp(square, jnp.array(3.0))
+    assert pullback(1.0) == (6.0,)

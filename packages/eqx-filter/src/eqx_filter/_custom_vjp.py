@@ -129,6 +129,7 @@ def _bwd(rule: Callable[..., Any], static: Any, with_zeros: bool, saved: Any, co
     __tracebackhide__ = True
     (residuals, rest), moving, arrays, perturbed = saved
     _, vjp_arg, args, kwargs = _arguments(static, moving, arrays)
+    residuals = _as_arrays(residuals)
     grad_out = jtu.tree_map(functools.partial(_cotangent, with_zeros), cotangent[0])
     grad = rule(combine(residuals, rest.value), grad_out, perturbed.value, vjp_arg, *args, **kwargs)
     grads, treedef = flatten_with_none(grad)
@@ -153,10 +154,14 @@ def _gradient(primal: Any, grad: Any) -> Any:
 
 def _arguments(static: Any, moving: Any, arrays: Any) -> tuple[Any, Any, tuple[Any, ...], dict[str, Any]]:
     """Return the function, its first argument, and the others."""
-    # A Python number that is being differentiated arrives as one, although it has been a tracer before.
-    moving, arrays = jtu.tree_map(lambda x: x if eqx_core.is_array(x) else jnp.asarray(x), (moving, arrays))
+    moving, arrays = _as_arrays((moving, arrays))
     fn, rest, args, kwargs = combine(arrays, static)
     return fn, combine(moving, rest), args, kwargs
+
+
+def _as_arrays(arrays: Any) -> Any:
+    """Return what JAX passes to a rule as arrays: a number that it knows arrives as a Python number, whatever it was."""
+    return jtu.tree_map(lambda x: x if eqx_core.is_array(x) else jnp.asarray(x), arrays)
 
 
 def _split(tree: Any) -> tuple[Any, Static]:
@@ -167,9 +172,7 @@ def _split(tree: Any) -> tuple[Any, Static]:
 
 def _cotangent(with_zeros: bool, cotangent: Any) -> Any:
     """Return the cotangent of one array, None if it is zero for sure."""
-    shape, dtype = cotangent.shape, cotangent.dtype
-    if dtype == jax.dtypes.float0:
-        return None
-    if type(cotangent) is not SymbolicZero:
-        return cotangent
-    return jnp.zeros(shape, dtype) if with_zeros else None
+    if type(cotangent) is SymbolicZero and cotangent.dtype != jax.dtypes.float0:
+        return jnp.zeros(cotangent.shape, cotangent.dtype) if with_zeros else None
+    # Outside of a transformation it may be a Python number.
+    return None if getattr(cotangent, "dtype", None) == jax.dtypes.float0 else _as_arrays(cotangent)

@@ -43,8 +43,8 @@ def while_loop(
         In `cond_fun` and `body_fun` these offer only `buffer[item]`, `buffer.at[item].set(x, pred=True)`, `shape`,
         `dtype`, `size` and `ndim`. Each location may be written once, and read only after that; this is not checked.
       kind: How it is differentiated. "lax": in forward mode only. "bounded": in both modes. "checkpointed": in reverse
-        mode, keeping `checkpoints` carries. "segmented": in reverse mode, keeping about `max_steps ** (1 / levels)`
-        carries for each level; fast.
+        mode, keeping `checkpoints` carries. "segmented": in both modes, keeping about `max_steps ** (1 / levels)`
+        carries for each level; the fastest.
       checkpoints: How many carries kind "checkpointed" keeps, at least 1; by default about `sqrt(2 * max_steps)`.
       base: Kind "bounded" keeps about `base * log(max_steps, base)` carries; at least 2.
       levels: How deep kind "segmented" nests its segments, at least 1.
