@@ -2,10 +2,12 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from typing import IO
+
+from ._os_errors import naming
+from ._temporary import sweep, temporary
 
 
 @contextlib.contextmanager
@@ -13,7 +15,8 @@ def atomic_write(path: str | os.PathLike[str], function: str = "save") -> Iterat
     """Yield a file that takes the place of `path` when the block is left without an error.
 
     It is written beside `path`, reaches the disk before the name does, and is removed after an
-    error. A link is followed, and permissions are those of the old file, else what the umask says.
+    error; what killed writers left of theirs is removed first. A link is followed, and permissions
+    are those of the old file, else what the umask says.
 
     Args:
       function: What errors call the function that was given `path_or_file`.
@@ -27,22 +30,25 @@ def atomic_write(path: str | os.PathLike[str], function: str = "save") -> Iterat
             f"`{function}(path_or_file={path!r})` must be a regular file; got something else of that "
             "name. Choose another name."
         )
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
-    try:
-        # "x" and not `tempfile`, whose files only their owner can read.
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+    with naming(path):
+        sweep(path)
+        with temporary(path) as (beside, file):
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copymode(path, beside)
+                os.replace(beside, path)
+            except BaseException:
+                # To close is to write what is left, and fails once more where the disk is full.
+                with contextlib.suppress(OSError):
+                    file.close()
+                with contextlib.suppress(OSError):
+                    os.unlink(beside)
+                raise
+        _sync_folder(os.path.dirname(path))
 
 
 def _sync_folder(folder: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ._checkpoint_error import CheckpointError
 from ._header import VERSION, Tensor
+from ._python_values import value_text
 from ._read import Checkpoint
 from ._shown import shown
 from ._stored_leaves import stored_leaves, tensor_spec
@@ -83,8 +84,8 @@ def _stored(leaf: Any, checkpoint: Checkpoint) -> StoredLeaf:
 
 def _row(name: str, leaf: StoredLeaf) -> tuple[str, ...]:
     if leaf.shape is None:
-        return shown(name), leaf.dtype, f"= {shown(repr(leaf.value))}", "", ""
-    return shown(name), leaf.dtype, str(leaf.shape), f"{leaf.size:,}", leaf.digest[:_DIGEST]
+        return shown(name), leaf.dtype, f"= {shown(value_text(leaf.value))}", "", ""
+    return shown(name), shown(leaf.dtype), str(leaf.shape), f"{leaf.size:,}", shown(leaf.digest[:_DIGEST])
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

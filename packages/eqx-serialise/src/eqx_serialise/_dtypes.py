@@ -94,5 +94,8 @@ def from_bytes(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarra
 
 def is_possible(stored: list[int], item_size: int) -> bool:
     """Return whether an array can have this shape as a tensor: NumPy minds the size without zeros."""
+    # Before they are multiplied: thousands of numbers of thousands of digits would take hours.
+    if len(stored) > 65 or any(dimension >= 2**63 for dimension in stored):
+        return False
     size = math.prod(max(dimension, 1) for dimension in stored) * item_size
-    return len(stored) <= 65 and size < 2**63
+    return size < 2**63

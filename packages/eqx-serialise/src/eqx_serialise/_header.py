@@ -27,12 +27,15 @@ from typing import Any
 from ._checkpoint_error import CheckpointError, damaged
 from ._dtypes import ITEM_SIZES, STORED_AS, is_possible
 from ._structure import Node, Structure
+from ._without_collection import without_collection
 
 OURS = "eqx_serialise"
 SEAL = "eqx_serialise.seal"
 LENGTH_BYTES = 8
 MAX_LENGTH = 100_000_000  # Every reader of safetensors refuses a longer header.
 VERSION = 1
+_SPARE = 64_000_000  # Bytes of memory that reading a header may take beyond the size of the file.
+_PART = 100  # Bytes that Python takes for a number, a string or a list of a header.
 _ALIGNMENT = 64
 _DEEPEST = 24
 _DIGEST_LENGTH = hashlib.sha256().digest_size * 2
@@ -104,6 +107,12 @@ def header_to_bytes(header: Header) -> bytes:
             "data_offsets": (tensor.start, tensor.stop),
         }
     text = _to_json(whole).encode()
+    if len(text) <= MAX_LENGTH and _memory(text) > _SPARE + header.data_size:
+        raise ValueError(
+            "`save(tree)` must need less memory for its header than for its arrays, or 64 MB; got "
+            f"{len(header.tensors) + len(header.values)} leaves of {header.data_size} bytes in all. "
+            "Stack leaves of one shape."
+        )
     text += b" " * (-(LENGTH_BYTES + len(text)) % _ALIGNMENT)
     return len(text).to_bytes(LENGTH_BYTES, "little") + _with_seal(text, _seal(text))
 
@@ -117,11 +126,12 @@ def _about_node(node: Node) -> dict[str, Any]:
     return {"class": node.cls} if node.schema == 1 else {"class": node.cls, "schema": node.schema}
 
 
-def header_from_bytes(text: bytes, call: str, *, verify: bool) -> Header:
+def header_from_bytes(text: bytes, call: str, *, size: int, verify: bool) -> Header:
     """Return what a header says, after checking that it is whole and makes sense.
 
     Args:
       call: What errors call the reading of the file, for example `load(path_or_file='model')`.
+      size: Bytes of the file. A header that would take much more memory than that is not parsed.
 
     Raises:
       CheckpointError: It is not, or does not.
@@ -134,7 +144,8 @@ def header_from_bytes(text: bytes, call: str, *, verify: bool) -> Header:
     if verify and text[_SEAL_PLACE] != _seal(_with_seal(text, _NO_DIGEST)).encode():
         raise damaged(call, "a header that has changed")
     try:
-        return _parse(text, call)
+        with without_collection():
+            return _parse(text, call, _SPARE + size)
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:
@@ -145,15 +156,39 @@ def _to_json(content: dict[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _from_json(text: str) -> dict[str, Any]:
+def longest_header(size: int) -> int:
+    """Return how many bytes of a file of `size` bytes may be its header."""
+    return min(MAX_LENGTH, (_SPARE + size) // 4, size - LENGTH_BYTES)
+
+
+def _memory(text: bytes | str) -> int:
+    """Return about the most bytes of memory that it takes to parse a header."""
+    # A letter beyond ASCII makes every letter of a Python string wider.
+    parts = sum(text.count(mark.encode() if isinstance(text, bytes) else mark) for mark in ",:[{")  # type: ignore
+    return len(text) * (4 if text.isascii() else 10) + _PART * parts
+
+
+def _from_json(text: bytes | str, room: int) -> dict[str, Any]:
+    _expect(_memory(text) <= room, "so many parts that they would take more memory than the file")
+    text = text.decode() if isinstance(text, bytes) else text
     content = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     _expect(isinstance(content, dict), "something else than a JSON object")
+    # Half a surrogate pair, which only an escape can write, is no text to any other reader.
+    _expect(("\\ud" not in text and "\\uD" not in text) or _is_text(content), "half a surrogate pair")
     return content
 
 
+def _is_text(content: dict[str, Any]) -> bool:
+    try:
+        return bool(_to_json(content).encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _expect(len(dict(pairs)) == len(pairs), "one key twice")
-    return dict(pairs)
+    content = dict(pairs)
+    _expect(len(content) == len(pairs), "one key twice")
+    return content
 
 
 def _no_number(text: str) -> None:
@@ -173,8 +208,8 @@ def _expect(condition: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def _parse(text: bytes, call: str) -> Header:
-    whole = _from_json(text.decode())
+def _parse(text: bytes, call: str, room: int) -> Header:
+    whole = _from_json(text, room)
     metadata = whole.pop("__metadata__", {})
     _expect(isinstance(metadata, dict), "metadata that is no JSON object")
     if OURS not in metadata:
@@ -183,7 +218,7 @@ def _parse(text: bytes, call: str) -> Header:
             "another safetensors file. Open it with the package `safetensors`."
         )
     _expect(isinstance(metadata[OURS], str), "metadata that is no string")
-    ours = _from_json(metadata[OURS])
+    ours = _from_json(metadata[OURS], room)
     if ours.get("version") != VERSION:
         raise CheckpointError(
             f"`{call}` must be in version {VERSION} of the format; got "
@@ -203,9 +238,8 @@ def _parse(text: bytes, call: str) -> Header:
 
 
 def _users(metadata: dict[str, Any]) -> dict[str, str]:
-    users = {key: value for key, value in metadata.items() if not key.startswith(OURS)}
-    _expect(all(type(value) is str for value in users.values()), "metadata that is no string")
-    return users
+    _expect(all(type(value) is str for value in metadata.values()), "metadata that is no string")
+    return {key: value for key, value in metadata.items() if not key.startswith(OURS)}
 
 
 def _parse_structure(ours: dict[str, Any]) -> Structure:
@@ -233,14 +267,21 @@ def _parse_node(node: Any) -> Node:
 
 
 def _parse_tensor(name: str, place: Any, about: Any) -> Tensor:
-    match place, about:
-        case (
-            {"dtype": str(stored), "shape": list(shape), "data_offsets": [start, stop]},
-            {"dtype": str(dtype), "sha256": str(digest)},
-        ):
-            pass
-        case _:
-            raise ValueError("a tensor that is not described")
+    # No `match`, which takes several times as long: there may be 100,000 tensors.
+    if not (isinstance(place, dict) and isinstance(about, dict)):
+        raise ValueError("a tensor that is not described")
+    stored, shape, offsets = place.get("dtype"), place.get("shape"), place.get("data_offsets")
+    dtype, digest = about.get("dtype"), about.get("sha256")
+    if not (
+        isinstance(stored, str)
+        and isinstance(dtype, str)
+        and isinstance(digest, str)
+        and isinstance(shape, list)
+        and isinstance(offsets, list)
+        and len(offsets) == 2
+    ):
+        raise ValueError("a tensor that is not described")
+    start, stop = offsets
     _expect(all(type(n) is int and n >= 0 for n in (*shape, start, stop)), "sizes below 0")
     _expect(stored_as(dtype) == stored, f"{dtype} stored as {stored}")
     _expect(is_possible(shape, ITEM_SIZES[stored]), "an impossible shape")

@@ -21,6 +21,7 @@ from ._restore import to_jax, to_numpy
 from ._spec import spec_of
 from ._stored_leaves import read_leaves, spec_in_file, stored_leaves
 from ._structure import classes, structure
+from ._without_collection import without_collection
 
 _T = TypeVar("_T")
 _Leaves = dict[str, Any]
@@ -89,8 +90,9 @@ def load(
       >>> eqx_serialise.load(file, like={"kernel": jnp.zeros(3)}, rename={"['weight']": "['kernel']"})
       {'kernel': Array([0., 1., 2.], dtype=float32)}
     """
-    leaves, treedef = named_leaves(like, "load(like=...)")
-    wanted = {name: spec for name, leaf in leaves.items() if (spec := spec_of(leaf)) is not None}
+    with without_collection():
+        leaves, treedef = named_leaves(like, "load(like=...)")
+        wanted = {name: spec for name, leaf in leaves.items() if (spec := spec_of(leaf)) is not None}
     picks = picker(only, wanted)
     with opened(path_or_file, "load") as source:
         checkpoint = open_checkpoint(source, verify=verify, mmap=mmap)

@@ -1,5 +1,6 @@
 """Bring the leaves of a file to the schemas that the classes of `like` have."""
 
+import bisect
 import builtins
 from collections.abc import Callable
 from typing import Any
@@ -38,18 +39,26 @@ def migrate(
       CheckpointError: The file is newer than a class, or a migration is missing or fails.
     """
     by_class = {class_name(cls): cls for cls in classes.values()}
+    leaves, names = dict(leaves), sorted(leaves)
+    order = {name: i for i, name in enumerate(leaves)}
     migrated: list[str] = []
     for name in sorted(nodes, key=lambda name: (name != ROOT, len(name)), reverse=True):
         cls = _class_of(name, nodes[name], classes, by_class)
         if cls is None or nodes[name].schema == schema_of(cls):
             continue
         where = f"`{shown(nodes[name].cls)}` at `{shown(name)}`"
-        within = {leaf: path for leaf in leaves if (path := relative(leaf, name)) is not None}
+        first, last = _range(names, name)
+        here = sorted(names[first:last], key=lambda leaf: order.get(leaf, len(order)))
+        within = {leaf: path for leaf in here if (path := relative(leaf, name)) is not None}
         values = fetch({leaf: leaves[leaf] for leaf in within})
         inside = {path: values[leaf] for leaf, path in within.items()}
         for step in _steps(cls, nodes[name].schema, where, call):
             inside = _run(step, cls, inside, where, call)
-        leaves = _replaced(leaves, within, {joined(name, path): leaf for path, leaf in inside.items()})
+        for leaf in within:
+            del leaves[leaf]
+        leaves |= {joined(name, path): leaf for path, leaf in inside.items()}
+        kept = [leaf for leaf in here if leaf not in within]
+        names[first:last] = sorted([*kept, *(joined(name, path) for path in inside)])
         migrated.append(name)
     return leaves, migrated
 
@@ -107,5 +116,10 @@ def _run(step: Migration, cls: type, leaves: _Leaves, where: str, call: str) -> 
     return result
 
 
-def _replaced(leaves: _Leaves, old: dict[str, str], new: _Leaves) -> _Leaves:
-    return {name: leaf for name, leaf in leaves.items() if name not in old} | new
+def _range(names: list[str], node: str) -> tuple[int, int]:
+    """Return where in sorted names those stand that start with the name of a node."""
+    if node == ROOT:
+        return 0, len(names)
+    # Not a look at each: a file may have tens of thousands of nodes to migrate, and of leaves.
+    last = bisect.bisect_right(names, node, key=lambda name: name[: len(node)])
+    return bisect.bisect_left(names, node), last

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ._os_errors import naming
+
 
 @dataclass(frozen=True)
 class Source:
@@ -45,7 +47,7 @@ def opened(
                 f"`{function}({argument}={path!r})` must be a regular file; got something else of that "
                 "name. Give the file itself."
             )
-        with open(path, "rb") as file:
+        with naming(path), open(path, "rb") as file:
             yield Source(file, repr(path), f"{function}({argument}={path!r})", owned=True)
     elif isinstance(path_or_file, io.TextIOBase) or not hasattr(path_or_file, method):
         raise TypeError(

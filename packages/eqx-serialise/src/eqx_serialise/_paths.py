@@ -1,8 +1,10 @@
 """Reckon with the names of leaves and of the nodes above them: `layers[0]` is above `layers[0].weight`."""
 
+import itertools
 from collections.abc import Iterable
 
 ROOT = "."
+_DEEPEST = 64
 
 
 def relative(name: str, node: str) -> str | None:
@@ -27,8 +29,12 @@ def joined(node: str, name: str) -> str:
 
 
 def with_parents(names: Iterable[str]) -> dict[str, None]:
-    """Return names and all paths above them, each once, in order."""
-    return {"".join(steps[:end]): None for steps in map(parts, names) for end in range(1, len(steps) + 1)}
+    """Return names and all paths above them, each once, in order.
+
+    Of a name with more than 64 steps, which only a forged file has, the rest is left out.
+    """
+    paths = (itertools.accumulate(parts(name)[:_DEEPEST]) for name in names)
+    return dict.fromkeys(itertools.chain.from_iterable(paths))
 
 
 def parts(name: str) -> list[str]:

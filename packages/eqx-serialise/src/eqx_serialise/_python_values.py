@@ -15,7 +15,7 @@ def _float_to_text(value: float) -> str:
 
 
 def _float_from_text(text: str) -> float:
-    if text.startswith("nan:"):
+    if text.startswith("nan:") and len(text) == 20:
         return struct.unpack(">d", bytes.fromhex(text[4:]))[0]
     return float(text)
 
@@ -54,3 +54,11 @@ def from_json(item: Any) -> bool | int | float | complex | str:
         case {"complex": [str(real), str(imag)]}:
             return complex(_float_from_text(real), _float_from_text(imag))
     raise ValueError(f"{str(item)[:40]} as a Python value")
+
+
+def value_text(value: Any) -> str:
+    """Return a Python value as text: in hexadecimal where Python refuses to print an integer for its length."""
+    try:
+        return repr(value)
+    except ValueError:
+        return hex(value)

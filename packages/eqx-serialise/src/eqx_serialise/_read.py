@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ._checkpoint_error import damaged
-from ._header import LENGTH_BYTES, MAX_LENGTH, Header, Tensor, header_from_bytes
+from ._digests import Digests
+from ._header import LENGTH_BYTES, Header, Tensor, header_from_bytes, longest_header
 from ._mapped import mapped
 from ._opened import Source
 from ._shown import shown
 
 _ALIGNMENT = 64  # XLA's on CPU: JAX takes a buffer over, without a copy, only if it starts there.
+_LARGE = 1 << 10  # Bytes: from here on, a gap of up to 63 bytes before a tensor is less than 1/16 of it.
 _CHUNK = 1 << 22  # Bytes in memory at a time where tensors are only checked.
 
 
@@ -54,9 +56,9 @@ def open_checkpoint(source: Source, *, verify: bool, mmap: bool = False) -> Chec
     if size < LENGTH_BYTES:
         raise damaged(call, f"{size} bytes")
     length = int.from_bytes(_read(file, LENGTH_BYTES, call), "little")
-    if length > min(MAX_LENGTH, size - LENGTH_BYTES):
+    if length > longest_header(size):
         raise damaged(call, f"a header of {length} bytes in a file of {size}")
-    header = header_from_bytes(_read(file, length, call).tobytes(), call, verify=verify)
+    header = header_from_bytes(_read(file, length, call).tobytes(), call, size=size, verify=verify)
     expected = LENGTH_BYTES + length + header.data_size
     if size < expected or (source.owned and size > expected):
         raise damaged(call, f"{size} bytes, where its header says {expected}")
@@ -67,19 +69,21 @@ def open_checkpoint(source: Source, *, verify: bool, mmap: bool = False) -> Chec
 def read_tensors(checkpoint: Checkpoint, tensors: Iterable[Tensor], *, verify: bool) -> dict[str, np.ndarray]:
     """Return the bytes of each tensor, `u8[bytes]`, by its name in the file.
 
-    Tensors that are neighbours in the file are read at once, and share memory.
+    Tensors that are neighbours in the file share memory. Digests are reckoned while the next tensors are read.
 
     Raises:
       CheckpointError: A tensor is not what was written; the error names its leaf.
     """
+    by_name = {tensor.name: tensor for tensor in tensors}
     content: dict[str, np.ndarray] = {}
-    for run in _runs(tensors):
-        start = run[0].start
-        whole = _bytes_at(checkpoint, start, run[-1].stop)
-        for tensor in run:
-            content[tensor.name] = raw = whole[tensor.start - start : tensor.stop - start]
-            if verify and hashlib.sha256(raw.data).hexdigest() != tensor.digest:
-                raise damaged(checkpoint.source.call, changed(checkpoint, tensor))
+    with Digests() as digests:
+        for tensor, raw in _contents(checkpoint, by_name.values()):
+            content[tensor.name] = raw
+            if verify:
+                digests.add(raw)
+        for name, digest in zip(content, digests.result(), strict=True) if verify else ():
+            if digest != by_name[name].digest:
+                raise damaged(checkpoint.source.call, changed(checkpoint, by_name[name]))
     return content
 
 
@@ -109,18 +113,57 @@ def _runs(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield run
 
 
+def _contents(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Yield tensors with their bytes, in the order of the file."""
+    for run in _runs(tensors):
+        if checkpoint.mapped is not None:
+            for tensor in run:
+                yield tensor, _bytes_at(checkpoint, tensor.start, tensor.stop)
+            continue
+        places, size = _places(run)
+        room = _aligned(size)
+        checkpoint.source.file.seek(checkpoint.start + run[0].start)
+        for tensor, place in zip(run, places, strict=True):
+            raw = room[place : place + tensor.stop - tensor.start]
+            _fill(checkpoint.source.file, raw, checkpoint.source.call)
+            yield tensor, raw
+
+
+def _places(run: list[Tensor]) -> tuple[list[int], int]:
+    """Return where in memory each tensor goes, and the bytes of all together."""
+    places, end = [], 0
+    for tensor in run:
+        size = tensor.stop - tensor.start
+        # A large one is put where JAX takes it over. Gaps between small ones would need more memory
+        # than copies of them: these stay as far from a multiple of 64 as in the file.
+        place = end + ((0 if size >= _LARGE else tensor.start) - end) % _ALIGNMENT
+        places.append(place)
+        end = place + size
+    return places, end
+
+
 def _bytes_at(checkpoint: Checkpoint, start: int, stop: int) -> np.ndarray:
-    """Return a part of the tensors' bytes, which starts as far from a multiple of 64 in memory as in the file."""
+    """Return a part of the tensors' bytes."""
     if checkpoint.mapped is not None:
         return checkpoint.mapped[checkpoint.start + start : checkpoint.start + stop]
     checkpoint.source.file.seek(checkpoint.start + start)
-    return _read(checkpoint.source.file, stop - start, checkpoint.source.call, start)
+    return _read(checkpoint.source.file, stop - start, checkpoint.source.call)
 
 
-def _read(file: Any, size: int, call: str, offset: int = 0) -> np.ndarray:
+def _read(file: Any, size: int, call: str) -> np.ndarray:
+    content = np.empty(size, np.uint8)
+    _fill(file, content, call)
+    return content
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Return room for `size` bytes, `u8[size]`, that starts at a multiple of 64."""
     room = np.empty(size + _ALIGNMENT, np.uint8)
-    skip = (offset - room.ctypes.data) % _ALIGNMENT
-    content = room[skip : skip + size]
+    skip = -room.ctypes.data % _ALIGNMENT
+    return room[skip : skip + size]
+
+
+def _fill(file: Any, content: np.ndarray, call: str) -> None:
     left = content.data
     # One call need not fill the buffer: an unbuffered read stops at 2 GB.
     while left:
@@ -128,4 +171,3 @@ def _read(file: Any, size: int, call: str, offset: int = 0) -> np.ndarray:
         if not count:
             raise damaged(call, f"an end {len(left)} bytes early")
         left = left[count:]
-    return content

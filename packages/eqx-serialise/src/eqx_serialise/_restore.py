@@ -11,6 +11,7 @@ from ._dtypes import from_bytes, leaf_shape
 from ._header import Tensor
 from ._keys import keys_from_data
 from ._spec import spec_of
+from ._without_collection import without_collection
 
 _WIDE = {np.dtype(name) for name in ("int64", "float64", "complex128")}
 
@@ -64,7 +65,9 @@ def to_jax(arrays: dict[str, Any], likes: dict[str, Any]) -> dict[str, jax.Array
 
 def _put(arrays: dict[str, Any], shardings: dict[str, Any]) -> list[jax.Array]:
     try:
-        return jax.device_put(list(arrays.values()), list(shardings.values()))
+        places = list(shardings.values())
+        with without_collection():
+            return jax.device_put(list(arrays.values()), None if all(place is None for place in places) else places)
     except ValueError:
         for name, place in shardings.items():
             try:

@@ -9,6 +9,7 @@ from ._header import OURS
 from ._names import named_leaves
 from ._plan import plan
 from ._structure import structure
+from ._without_collection import without_collection
 from ._writable import writable
 from ._write import write_checkpoint
 
@@ -51,8 +52,9 @@ def save(
       >>> eqx_serialise.load(path, like=model)["scale"]
       0.5
     """
-    leaves, _ = named_leaves(tree, "save(tree)")
-    arrays, header = plan(leaves, structure(tree), _checked(metadata))
+    with without_collection():
+        leaves, _ = named_leaves(tree, "save(tree)")
+        arrays, header = plan(leaves, structure(tree), _checked(metadata))
     with writable(path_or_file, "save") as file:
         write_checkpoint(file, arrays, header)
 

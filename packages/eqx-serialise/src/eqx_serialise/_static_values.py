@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._python_values import SCALARS, from_json, to_json
+from ._python_values import SCALARS, from_json, to_json, value_text
 from ._shown import shown
 
 _DEEPEST = 8  # Lists in lists in lists: further down, a list may contain itself.
@@ -76,6 +76,6 @@ def _text(description: Any) -> str:
         case {"enum": str(name)}:
             return name
     try:
-        return repr(from_json(description))
+        return value_text(from_json(description))
     except ValueError:
         return str(description)
