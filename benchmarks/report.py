@@ -68,7 +68,9 @@ def draw(topics):
     axes.set(xlabel="time, Equinox = 1", xlim=(0, max(1.1, *ratios) * 1.08), ylim=(-0.6, len(rows) - 0.4))
     axes.tick_params(axis="y", labelsize=8)
     for place, ratio in enumerate(ratios):
-        axes.annotate(f"{ratio:.2f}", (ratio, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(
+            f"{ratio:.2f}", (ratio, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8
+        )
     axes.spines[["top", "right"]].set_visible(False)
     CHART.parent.mkdir(exist_ok=True)
     figure.savefig(CHART, metadata={"Date": None})
