@@ -21,8 +21,8 @@ jax.config.update("jax_num_cpu_devices", 2)
 hypothesis.settings.register_profile("eqx", deadline=None)
 hypothesis.settings.load_profile("eqx")
 
-# Programs for pyright to read, not for Python to run.
-collect_ignore_glob = ["tests-integration/typing/*"]
+# Programs for pyright to read, not for Python to run; and what takes effect for the whole process when it is imported.
+collect_ignore_glob = ["tests-integration/programs/*", "tests-integration/typing/*", "*/eqx/equinox_alias.py"]
 
 IMPORTS = sorted(path.parent.name for path in Path(__file__).parent.glob("packages/*/src/*/py.typed"))
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 import tomllib
@@ -310,6 +311,54 @@ def _working_python(version):
 
 
 @nox.session
+def downstream(session):
+    """Run real libraries that are built on Equinox on `eqx.equinox_alias`; `-- --suites` adds their own tests."""
+    # A requirement that holds nowhere takes the place of what the libraries require.
+    without = Path(session.create_tmp(), "without-equinox.txt").resolve()
+    without.write_text("equinox ; sys_platform == 'nowhere'\n")
+    groups = ["test", "downstream", *(f"{source}/pyproject.toml:test" for source in SOURCES)]
+    session.install("--override", str(without), *FRESH, *EDITABLE, *(f"--group={group}" for group in groups))
+    session.run("python", "-c", "import importlib.util as i; assert i.find_spec('equinox') is None")
+    words = [word for word in session.posargs if word != "--suites"]
+    tests = map(str, sorted(Path("tests-integration").glob("test_downstream_*.py")))
+    session.run(*PYTEST, "-p", "eqx.equinox_alias", *tests, *words, env=CPU)
+    if "--suites" in session.posargs:
+        _run_suites_of_others(session)
+
+
+# Libraries that publish their tests, and which of these say nothing about us: docs/downstream.md has the reasons.
+SUITES: dict[str, list[str]] = {
+    "flowjax": [],
+    "interpax": [],
+    "paramax": [],
+    "quax": [],
+    "tinygp": [],
+    "traceax": [],
+}
+
+
+def _run_suites_of_others(session):
+    """Run the tests that libraries publish with their sources, each from its own folder."""
+    session.install("pip", "--group", "downstream-suites")
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["downstream"]
+    folder = Path(session.create_tmp(), "suites").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    for pin in pins:
+        name = pin.partition("==")[0]
+        if name in SUITES:
+            session.run(
+                "python", "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", str(folder), pin
+            )
+            (archive,) = folder.glob(f"{name}-*.tar.gz")
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+            with session.chdir(folder / archive.name.removesuffix(".tar.gz")):
+                # The settings of a library's own project are for its own tools.
+                options = ["-c", os.devnull, "--rootdir=.", "-p", "no:cacheprovider"]
+                session.run(*PYTEST, "-p", "eqx.equinox_alias", *options, "tests", *SUITES[name], env=CPU)
+
+
+@nox.session
 def gpu(session):
     """Test every package and across them on an NVIDIA GPU, with JAX's CUDA wheels."""
     if shutil.which("nvidia-smi") is None:
@@ -337,6 +386,26 @@ def docs(session):
     env = {"NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
     session.run("pytest", "tests-integration/test_site.py", env={**CPU, "EQX_SITE": str(ROOT / "site")})
+
+
+@nox.session
+def fuzz(session):
+    """Read damaged and forged checkpoints for ten minutes, or `-- SECONDS`, and flip 100,000 bits of one."""
+    folder = "packages/eqx-serialise"
+    session.install(*FRESH, *EDITABLE, "--group", f"{folder}/pyproject.toml:test")
+    version = session.run("python", "-c", "import sys; print(sys.version_info[:2])", silent=True).strip()
+    if version == "(3, 11)" and sys.platform == "linux":
+        session.install("atheris>=3.0")
+    else:
+        session.log("atheris has no wheel for Python %s on %s; files are changed at random", version, sys.platform)
+    seconds = session.posargs[0] if session.posargs else "600"
+    corpus = Path(session.create_tmp()).resolve()
+    script = str(ROOT / folder / "tests" / "fuzz_load.py")
+    with session.chdir(corpus):  # Where a file is kept that was read as it must not be.
+        session.run("python", script, seconds, env=CPU)
+    flips = "test_none_of_many_flipped_bits_goes_unnoticed_in_a_larger_file"
+    env = {**CPU, "EQX_FLIPS": "100000"}
+    session.run("pytest", f"{folder}/tests/test_corruption.py::{flips}", env=env)
 
 
 @nox.session

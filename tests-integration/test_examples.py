@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-DIGITS = Path(__file__).parents[1] / "examples" / "digits.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+DIGITS = EXAMPLES / "digits.py"
 NEEDED = ["matplotlib", "optax", "rich", "sklearn"]
 
 needs_the_demo_group = pytest.mark.skipif(
@@ -18,8 +19,8 @@ needs_the_demo_group = pytest.mark.skipif(
 )
 
 
-def _run(*arguments):
-    return subprocess.run([sys.executable, DIGITS, *map(str, arguments)], capture_output=True, text=True)
+def _run(*arguments, script=DIGITS):
+    return subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True)
 
 
 def _size_of_png(file):
@@ -103,3 +104,94 @@ def test_help_explains_every_option(monkeypatch, capsys):
     text = capsys.readouterr().out
     for option in ("--epochs", "--batch-size", "--rate", "--seed", "--require", "--out", "--load"):
         assert re.search(rf"{option} [A-Z_]+\s+\w", text)
+
+
+@needs_the_demo_group
+def test_a_residual_network_learns_digits_and_is_saved_with_its_state(tmp_path):
+    options = ("--epochs", 3, "--width", 4, "--batch-size", 128, "--rate", 0.03, "--require", 40, "--out", tmp_path)
+    done = _run(*options, script=EXAMPLES / "resnet_digits.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1437 digits to train on, 360 held out" in done.stdout
+    assert "33/33 steps, loss " in done.stdout
+    assert float(re.search(r"held-out accuracy: ([\d.]+) %", done.stdout)[1]) > 40
+    assert "model and state; loaded, they give the same predictions" in done.stdout
+    assert {file.name for file in tmp_path.iterdir()} == {"resnet.png", "resnet.safetensors"}
+    assert _size_of_png(tmp_path / "resnet.png")[0] >= 1000
+
+
+@needs_the_demo_group
+def test_a_recurrent_network_learns_which_way_spirals_turn(tmp_path):
+    options = (
+        "--steps",
+        40,
+        "--length",
+        12,
+        "--batch-size",
+        32,
+        "--hidden-size",
+        12,
+        "--require",
+        80,
+        "--out",
+        tmp_path,
+    )
+    done = _run(*options, script=EXAMPLES / "spiral_rnn.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("RNN(\n")
+    assert "40/40 steps, loss " in done.stdout
+    assert float(re.search(r"held-out accuracy: ([\d.]+) %", done.stdout)[1]) > 80
+    assert {file.name for file in tmp_path.iterdir()} == {"spirals.png"}
+    assert _size_of_png(tmp_path / "spirals.png")[0] >= 1000
+
+
+@needs_the_demo_group
+@pytest.mark.parametrize("script", ["resnet_digits.py", "spiral_rnn.py"])
+def test_layers_examples_explain_and_refuse(script, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for argument, code in (("--help", 0), ("--batch-size=0", 2)):
+        monkeypatch.setattr(sys, "argv", [script, argument])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        assert stopped.value.code == code
+    out, err = capsys.readouterr()
+    for option in re.findall(r"--[a-z-]+", out.partition("options:")[0]):
+        assert re.search(rf"{option} [A-Z_]+\s+\w", out)
+    assert re.search(r"argument --batch-size: must be an integer of at least \d; got '0'", err)
+
+
+SHORT = {
+    "from_scratch": ["--steps", 20],
+    "mlp": ["--steps", 20],
+    "frozen_layer": ["--steps", 20],
+    "ensemble": ["--steps", 20, "--members", 3],
+    "byte_gpt": ["--steps", 2, "--batch-size", 2, "--bytes", 100000, "--write", 2],
+    "neural_ode": ["--steps", 2, "--batch-size", 4],
+}
+
+
+@needs_the_demo_group
+@pytest.mark.parametrize("name", SHORT)
+def test_the_example_runs_in_short_and_draws(name, tmp_path):
+    if name == "neural_ode":
+        pytest.importorskip("diffrax", reason="needs diffrax")
+    done = _run("--out", tmp_path, *SHORT[name], script=EXAMPLES / f"{name}.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{name}.png" in done.stdout
+    width, _ = _size_of_png(tmp_path / f"{name}.png")
+    assert width > 500
+
+
+@needs_the_demo_group
+@pytest.mark.parametrize("name", [name for name in SHORT if name != "neural_ode"])
+def test_the_example_explains_its_options(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert "--out" in capsys.readouterr().out
+
+
+def test_every_example_has_a_page_and_a_picture():
+    names = {file.stem for file in EXAMPLES.glob("*.py")}
+    docs = EXAMPLES.parent / "docs"
+    assert names == {file.stem for file in docs.glob("examples/*.md")}
+    assert names == {file.stem for file in docs.glob("pictures/*.png")}

@@ -72,10 +72,15 @@ def _exports(module):
 
 
 def _exported_names(module):
-    """Return the names that `__init__.py` spells as `X as X`."""
-    tree = ast.parse(Path(module.__file__).read_text())
-    aliases = [alias for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    """Return the names that `__init__.py` spells as `X as X`, those loaded on first use included."""
+    body = ast.parse(Path(module.__file__).read_text()).body
+    body += [statement for node in body if _is_for_type_checkers(node) for statement in node.body]
+    aliases = [alias for node in body if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
     return {alias.asname for alias in aliases if alias.asname and not alias.asname.startswith("_")}
+
+
+def _is_for_type_checkers(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse
 
 
 @each_package
@@ -137,7 +142,16 @@ def test_every_public_name_is_documented(package):
 def test_index_does_nothing_but_name(package):
     allowed = ast.Import | ast.ImportFrom | ast.Assign | ast.Expr | ast.FunctionDef
     body = ast.parse((package.source / "__init__.py").read_text()).body
-    assert [type(node).__name__ for node in body if not isinstance(node, allowed)] == []
+    body += [statement for node in body if _is_for_type_checkers(node) for statement in node.body]
+    others = [node for node in body if not isinstance(node, allowed) and not _is_for_type_checkers(node)]
+    assert [type(node).__name__ for node in others] == []
+
+
+@each_package
+def test_what_is_loaded_on_first_use_is_what_type_checkers_see(package):
+    module = importlib.import_module(package.import_name)
+    assert {name for name in _exported_names(module) if not hasattr(module, name)} == set()
+    assert _exported_names(module) <= set(dir(module))
 
 
 @each_package

@@ -34,9 +34,11 @@ def address():
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        with p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium:
-            yield chromium
+    with (
+        playwright.sync_playwright() as p,
+        p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
+    ):
+        yield chromium
 
 
 @pytest.fixture

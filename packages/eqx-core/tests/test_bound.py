@@ -88,3 +88,73 @@ def test_a_bound_method_can_be_made_by_hand():
 def test_a_bound_method_is_frozen():
     with pytest.raises(AttributeError, match="cannot assign to field '__name__'"):
         BoundMethod(collect, Affine(1.0)).__name__ = "other"
+
+
+class Cell(eqx.Module):
+    weight: jax.Array
+
+    def step(self, carry, x):
+        return carry * self.weight + x, carry
+
+    def scaled(self, x):
+        return self.weight * x
+
+
+def _step(weight, carry, x):
+    return carry * weight + x, carry
+
+
+STEPS = {"bound method": lambda w: Cell(w).step, "Partial": lambda w: eqx.Partial(_step, w)}
+XS = jnp.arange(3.0)
+
+
+def _last(w):
+    return float(((0 * w + 0) * w + 1) * w + 2)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_scan_takes_what_holds_arrays_also_while_differentiating(step):
+    def total(w):
+        return jax.lax.scan(STEPS[step](w), jnp.zeros(()), XS)[0]
+
+    # The objects of before are gone, and new ones are where they were.
+    for w in map(float, range(1, 30)):
+        assert total(jnp.array(w)) == _last(w)
+        assert jax.grad(total)(jnp.array(w)) == 1
+    for transformed in (jax.jit(jax.grad(total)), jax.grad(jax.jit(total)), jax.grad(jax.checkpoint(total))):
+        assert transformed(jnp.array(3.0)) == 1
+    assert jax.vmap(total)(jnp.array([1.0, 2.0])).tolist() == [_last(1), _last(2)]
+
+
+def test_switch_takes_bound_methods_that_are_differentiated():
+    def value(cells, i):
+        return jax.lax.switch(i, [cell.scaled for cell in cells], 3.0)
+
+    cells = [Cell(jnp.array(2.0)), Cell(jnp.array(5.0))]
+    assert [value(cells, i).item() for i in range(2)] == [6, 15]
+    for transformed in (jax.grad(value), jax.jit(jax.grad(value))):
+        assert [cell.weight.item() for cell in transformed(cells, 1)] == [0, 3]
+        assert [cell.weight.item() for cell in transformed(cells, 0)] == [3, 0]
+
+
+def test_what_holds_arrays_is_hashed_by_identity():
+    cell, other = Cell(jnp.array([1.0, jnp.nan])), Cell(jnp.array([1.0, jnp.nan]))
+    assert cell.step == cell.step
+    assert {cell.step: 1}[cell.step] == 1
+    assert hash(cell.step) != hash(cell.scaled)
+    assert hash(cell.step) != hash(other.step)
+    partial = eqx.Partial(_step, jnp.ones(()))
+    assert {partial: 1}[partial] == 1
+    assert bool(partial == eqx.Partial(_step, jnp.ones(())))
+    assert hash(eqx.Partial(_step, 1)) == hash(eqx.Partial(_step, 1))
+
+
+def test_traced_values_are_not_compared():
+    def fun(w):
+        cell, partial = Cell(w), eqx.Partial(_step, w)
+        assert (cell.step == cell.step) is True
+        assert (partial == partial) is True
+        return w
+
+    jax.jit(fun)(1.0)
+    jax.grad(fun)(1.0)

@@ -57,11 +57,19 @@ def test_a_bad_value_raises_whatever_came_before_and_nothing_is_logged(nesting, 
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("fun", [jax.jit(positive), jax.jit(jax.vmap(jax.vmap(positive)))], ids=["jit", "vmap"])
-def test_plain_jit_raises_with_the_message_and_a_hint(fun, caplog):
-    shape = (2, 2)
-    np.testing.assert_array_equal(fun(jnp.ones(shape)), 2 * np.ones(shape))
+PLAIN = {
+    "jit": jax.jit(positive),
+    "vmap": jax.jit(jax.vmap(jax.vmap(positive))),
+    "grad": jax.jit(jax.grad(lambda x: jnp.sum(positive(x)))),
+    "scan": jax.jit(lambda x: jax.lax.scan(lambda _, each: (None, positive(each)), None, x)[1]),
+}
+
+
+@pytest.mark.parametrize("nesting", PLAIN)
+def test_plain_jit_raises_with_the_message_and_a_hint(nesting, caplog):
+    fun, shape = PLAIN[nesting], (2, 2)
     for _ in range(2):
+        np.testing.assert_array_equal(fun(jnp.ones(shape)), 2 * np.ones(shape))
         with pytest.raises(PLAIN_JIT_ERROR, match=r"(?s)_EquinoxRuntimeError: .*not positive.*filter_jit"):
             fun(-jnp.ones(shape))
     assert caplog.records == []
@@ -74,6 +82,30 @@ def test_each_entry_of_a_batch_that_failed_is_named():
         fun(x)
     text = "Batch index (0, 1) had error:\nnegative\n\nBatch index (1, 2) had error:\nnegative\n\n"
     assert f"EquinoxRuntimeError: {text}" in str(caught.value)
+
+
+LOOPS = {
+    "scan": lambda x: jax.lax.scan(lambda _, y: (None, positive(y)), None, x[None])[1][0],
+    "cond": lambda x: jax.lax.cond(x.shape == (), positive, lambda y: y, x),
+    "traced cond": lambda x: jax.lax.cond(x < 9, positive, lambda y: y, x),
+    "while": lambda x: jax.lax.while_loop(lambda c: c[0] < 1, lambda c: (c[0] + 1, positive(c[1])), (0, x))[1],
+    "traced while": lambda x: jax.lax.while_loop(lambda y: y < 2, positive, x),
+    "fori": lambda x: jax.lax.fori_loop(0, 1, lambda _, y: positive(y), x),
+    "checkpoint": jax.checkpoint(positive),
+    "grad": jax.grad(positive),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_batch_of_loops_and_branches_names_the_entries_too(loop):
+    fun = filter_jit(jax.vmap(jax.vmap(LOOPS[loop])))
+    np.testing.assert_array_equal(fun(jnp.ones((2, 3))), 2 * np.ones((2, 3)))
+    with pytest.raises(EquinoxRuntimeError) as caught:
+        fun(jnp.ones((2, 3)).at[1, 2].set(-1.0))
+    assert "EquinoxRuntimeError: Batch index (1, 2) had error:\nnot positive\n\n---" in str(caught.value)
+    with pytest.raises(EquinoxRuntimeError) as caught:
+        filter_jit(jax.vmap(LOOPS[loop]))(jnp.array([-1.0, 1.0]))
+    assert "EquinoxRuntimeError: Batch index (0,) had error:\nnot positive\n\n---" in str(caught.value)
 
 
 def test_an_unbatched_check_names_no_entry_also_beside_a_batch():
@@ -165,6 +197,19 @@ def test_a_check_that_is_not_used_is_not_made():
 
     assert filter_jit(fun)(jnp.array(-1.0)) == -2
     assert jax.jit(jax.vmap(fun))(-jnp.ones(1))[0] == -2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.int32(2**31 - 1), True, 0.0])
+@pytest.mark.parametrize("checks", ["now", "late"])
+def test_a_check_of_what_is_known_is_made_even_if_it_is_what_a_failure_gives(value, checks):
+    fun = filter_jit(lambda x: error_if(jnp.full(2, value), x < 0, "bad"), checks=checks)
+
+    def call(x):
+        return fun(x), eqx_filter.wait()
+
+    np.testing.assert_array_equal(call(jnp.array(1.0))[0], np.full(2, value))
+    with pytest.raises(EquinoxRuntimeError, match="bad"):
+        call(jnp.array(-1.0))
 
 
 def test_there_must_be_an_array_to_hold_on_to():

@@ -1,16 +1,10 @@
 """`filter_jit(in_shardings=, out_shardings=)` on eight devices, with either kind of axes.
 
-The checks need eight devices, which a process must ask for before JAX starts. So one process runs them all, and each is
-a test of what it says of that check.
+The checks need eight devices, which a process must ask for before JAX starts: see `on_eight_devices`.
 """
 
 import collections
-import json
-import os
 import re
-import subprocess
-import sys
-import traceback
 
 import jax
 import jax.numpy as jnp
@@ -194,40 +188,10 @@ def check_compiled_ahead_of_time(kind):
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 
-def _run_all():
-    """Run all checks in this process; print the traceback of each that fails."""
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
-    assert len(jax.devices()) == 8
-    outcomes = {}
-    for name in CHECKS:
-        for kind in KINDS:
-            try:
-                globals()[name](kind)
-            except Exception:
-                outcomes[f"{name}-{kind}"] = traceback.format_exc()
-            else:
-                outcomes[f"{name}-{kind}"] = "passed"
-    print(json.dumps(outcomes))
-
-
-@pytest.fixture(scope="module")
-def outcomes():
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", __file__],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("check", CHECKS)
-def test_on_eight_devices(check, kind, outcomes):
-    assert outcomes[f"{check}-{kind}"] == "passed"
+def test_on_eight_devices(check, kind, on_eight_devices):
+    assert on_eight_devices[f"{check}-{kind}"] == "passed"
 
 
 def test_the_same_shardings_share_one_trace():
@@ -261,7 +225,3 @@ def test_another_structure_is_an_error():
         filter_jit(lambda x, y: x, in_shardings=(None,))(x, x)
     with pytest.raises(ValueError, match=r"`filter_jit\(out_shardings=\.\.\.\)` must have the structure"):
         filter_jit(lambda x: x, out_shardings=(None, None))(x)
-
-
-if __name__ == "__main__":
-    _run_all()

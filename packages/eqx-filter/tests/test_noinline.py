@@ -228,3 +228,19 @@ def test_clearing_caches_costs_compiling_again_and_nothing_else():
 def test_it_works_without_compiling():
     with jax.disable_jit():
         np.testing.assert_allclose(ours(X, X)["out"], fn(X, X)["out"])
+
+
+def test_what_fails_in_it_is_an_error_of_the_program_and_nothing_is_logged(caplog):
+    def explode(x):
+        raise ValueError("mine")
+
+    same = lambda _, x: x  # noqa: E731
+    for fn, kind, text in (
+        (explode, (ValueError, RuntimeError), "mine"),
+        (lambda x: eqx_filter.error_if(x, x < 0, "negative"), eqx_filter.EquinoxRuntimeError, "negative"),
+    ):
+        for transform in (lambda f: f, jax.vmap):
+            fun = transform(noinline(fn, same))
+            with pytest.raises(kind, match=text):
+                eqx_filter.filter_jit(lambda x, fun=fun: fun(x))(-jnp.ones(1))
+    assert caplog.records == []

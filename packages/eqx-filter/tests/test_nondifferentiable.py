@@ -109,6 +109,7 @@ def test_backward_without_symbolic_refuses_others_at_run_time(jit, batched, capl
     grad = jax.grad(lambda x: x * nondifferentiable_backward(x, name="My loop", symbolic=False))
     grad, x = (jax.vmap(grad), jnp.array([0.0, 1.0])) if batched else (grad, ONE)
     run = jit(grad)
-    with pytest.raises(Exception, match=r"Unexpected cotangent\. My loop cannot be reverse-mode autodifferentiated\."):
+    kind = (ValueError, RuntimeError) if jit is jax.jit else eqx_filter.EquinoxRuntimeError
+    with pytest.raises(kind, match=r"Unexpected cotangent\. My loop cannot be reverse-mode autodifferentiated\."):
         jax.block_until_ready(run(x))
-    assert "My loop" in caplog.text
+    assert caplog.records == []

@@ -86,7 +86,29 @@ def test_the_inner_frames_are_dropped():
     while traceback is not None:
         frames.append(traceback.tb_frame.f_code.co_filename)
         traceback = traceback.tb_next
-    assert [os.path.basename(file) for file in frames] == [os.path.basename(__file__), "_jit.py"]
+    assert [os.path.basename(file) for file in frames] == [os.path.basename(__file__)]
+
+
+ONE = jnp.array(1.0)
+RAISE = {
+    "at once": lambda: error_if(ONE, True, "negative"),
+    "branched": lambda: eqx_filter.branched_error_if(ONE, jnp.array(True), 0, ["negative"]),
+    "eager": lambda: check_here(-ONE),
+    "jit": lambda: entry(-ONE),
+    "compiled": lambda: entry.lower(ONE).compile()(-ONE),
+    "jitf": lambda: eqx_filter.jitf(middle, filter_fn=lambda leaf: True)(-ONE),
+    "pmap": lambda: eqx_filter.filter_pmap(middle)(-ONE[None]),
+    "compiled pmap": lambda: eqx_filter.filter_pmap(middle).lower(ONE[None]).compile()(-ONE[None]),
+    "wait": lambda: (filter_jit(middle, checks="late")(-ONE), eqx_filter.wait()),
+}
+
+
+@pytest.mark.parametrize("name", RAISE)
+def test_the_last_frame_is_the_users_whoever_raises(name):
+    traceback = fails(RAISE[name]).__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    assert os.path.basename(traceback.tb_frame.f_code.co_filename) == os.path.basename(__file__)
 
 
 def test_outside_of_jit_it_reads_the_same():
@@ -196,6 +218,29 @@ def test_an_error_that_was_caught_leaves_nothing_behind_at_exit():
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\nTrue\n", "")
+
+
+@pytest.mark.parametrize("jit", ["jax.jit", "eqx_filter.filter_jit"])
+def test_nor_does_one_of_a_program_that_ran_while_python_went_on(jit):
+    start = f"""
+        long = jax.jit(lambda x: jax.lax.fori_loop(0, 100, lambda _, x: x @ x / 300, x)[0, 0])
+        fun = {jit}(lambda x: eqx_filter.error_if(x, x < 0, "negative"))
+        x = -long(jnp.ones((300, 300)))
+    """
+    done = run(
+        textwrap.dedent(start)
+        + textwrap.dedent(
+            """
+            try:
+                jax.block_until_ready(fun(x))
+            except Exception as error:
+                print("negative" in str(error))
+            """
+        )
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    done = run(textwrap.dedent(start) + "\njax.block_until_ready(fun(x))")
+    assert (done.returncode, done.stderr.count("negative\n"), done.stderr.count("atexit")) == (1, 1, 0)
 
 
 def test_checks_without_arrays_touch_no_backend():

@@ -1,16 +1,10 @@
 """On eight devices: how each output is sharded, and that no device asks another for what the specs do not ask for.
 
-The checks need eight devices, which a process must ask for before JAX starts. So one process runs them all, and each is
-a test of what it says of that check. Each runs with either kind of axes: which is the default depends on the JAX version.
+The checks need eight devices, which a process must ask for before JAX starts: see `on_eight_devices`. Each runs with either kind of axes: which is the default depends on the JAX version.
 """
 
 import collections
-import json
-import os
 import re
-import subprocess
-import sys
-import traceback
 
 import jax
 import jax.numpy as jnp
@@ -232,42 +226,7 @@ def check_a_carry_that_changes_its_sharding_is_named_by_path(kind):
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 
-def _run_all():
-    """Run all checks in this process; print the traceback of each that fails."""
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    assert len(jax.devices()) == 8
-    outcomes = {}
-    for name in CHECKS:
-        for kind in KINDS:
-            try:
-                globals()[name](kind)
-            except Exception:
-                outcomes[f"{name}-{kind}"] = traceback.format_exc()
-            else:
-                outcomes[f"{name}-{kind}"] = "passed"
-    print(json.dumps(outcomes))
-
-
-@pytest.fixture(scope="module")
-def outcomes():
-    flags = "--xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", __file__],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("check", CHECKS)
-def test_on_eight_devices(check, kind, outcomes):
-    assert outcomes[f"{check}-{kind}"] == "passed"
-
-
-if __name__ == "__main__":
-    _run_all()
+def test_on_eight_devices(check, kind, on_eight_devices):
+    assert on_eight_devices[f"{check}-{kind}"] == "passed"

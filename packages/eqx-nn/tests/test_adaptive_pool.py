@@ -42,11 +42,9 @@ def test_one_window_is_the_whole():
     np.testing.assert_array_equal(eqx_nn.AdaptiveMaxPool3d((7, 6, 5))(X), X)
 
 
-def test_adaptive_pools_work_under_jit_vmap_and_grad():
+def test_gradients_go_to_one_entry_of_each_window():
     pool = eqx_nn.AdaptiveMaxPool2d((2, 3))
-    xs = X.transpose(3, 0, 1, 2)
-    np.testing.assert_array_equal(jax.jit(jax.vmap(pool))(xs), jnp.stack([pool(x) for x in xs]))
-    assert jax.grad(lambda x: pool(x).sum())(xs[0]).sum() == 12
+    assert jax.jit(jax.grad(lambda x: pool(x).sum()))(X[..., 0]).sum() == 12
 
 
 @pytest.mark.parametrize("target", [(1, 2, 3), 1.0, "ab"])

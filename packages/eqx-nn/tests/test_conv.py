@@ -111,15 +111,13 @@ def test_same_padding_puts_the_odd_remainder_behind_or_before():
         np.testing.assert_array_equal(conv(x)[0], expected)
 
 
-def test_conv_works_under_jit_vmap_grad_and_jvp():
+def test_derivatives_are_those_of_an_affine_map():
     conv = eqx_nn.Conv2d(1, 2, 3, padding=1, key=KEY)
-    xs = jr.normal(KEY, (3, 1, 5, 5))
-    each = jnp.stack([conv(x) for x in xs])
-    np.testing.assert_allclose(jax.jit(jax.vmap(conv))(xs), each, rtol=1e-5, atol=1e-6)
-    gradient = jax.grad(lambda f: f(xs[0]).sum())(conv)
+    x = jr.normal(KEY, (1, 5, 5))
+    gradient = jax.grad(lambda f: f(x).sum())(conv)
     np.testing.assert_array_equal(gradient.bias.ravel(), [25, 25])
-    assert gradient.weight[0, 0, 1, 1] == pytest.approx(float(xs[0].sum()), rel=1e-5)
-    y, tangent = jax.jvp(conv, (xs[0],), (xs[0],))
+    assert gradient.weight[0, 0, 1, 1] == pytest.approx(float(x.sum()), rel=1e-5)
+    y, tangent = jax.jvp(conv, (x,), (x,))
     np.testing.assert_allclose(tangent, y - conv.bias, rtol=1e-4, atol=1e-5)
 
 

@@ -88,13 +88,6 @@ def test_it_is_the_transpose_of_the_convolution(kwargs, kernel_size):
     np.testing.assert_allclose(transposed(y), transpose(y)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_conv_transpose_works_under_jit_vmap_and_both_modes_of_differentiation():
-    conv = eqx_nn.ConvTranspose1d(2, 3, 3, stride=2, key=KEY)
-    xs = jr.normal(KEY, (4, 2, 5))
-    np.testing.assert_allclose(jax.jit(jax.vmap(conv))(xs), jnp.stack([conv(x) for x in xs]), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(jax.jacfwd(conv)(xs[0]), jax.jacrev(conv)(xs[0]), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -141,15 +141,6 @@ def test_activations_see_one_neuron_at_a_time():
     assert shapes == [(), (), ()]
 
 
-@pytest.mark.parametrize("scan", [False, True])
-def test_mlp_works_under_jit_vmap_and_forward_mode(scan):
-    mlp = eqx_nn.MLP(2, 3, 4, 2, activation=jnp.tanh, scan=scan, key=KEY)
-    xs = jr.normal(KEY, (5, 2))
-    each = jnp.stack([mlp(x) for x in xs])
-    np.testing.assert_allclose(jax.jit(jax.vmap(mlp))(xs), each, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jax.jacfwd(mlp)(xs[0]), jax.jacrev(mlp)(xs[0]), rtol=1e-4, atol=1e-6)
-
-
 def test_depth_below_zero_is_refused():
     with pytest.raises(ValueError, match=r"`MLP\(depth=...\)` must be at least 0; got -1"):
         eqx_nn.MLP(1, 1, 1, -1, key=KEY)

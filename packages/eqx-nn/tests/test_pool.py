@@ -91,16 +91,14 @@ def test_smallest_value_starts_from_the_highest():
 
 
 @pytest.mark.parametrize("kind", ["Max", "Avg"])
-def test_pools_work_under_jit_vmap_and_both_modes_of_differentiation(kind):
+def test_derivatives_go_to_the_entries_of_each_window(kind):
     pool = getattr(eqx_nn, f"{kind}Pool2d")(2, 2)
-    xs = jr.normal(KEY, (3, 2, 4, 4))
-    each = jnp.stack([pool(x) for x in xs])
-    np.testing.assert_array_equal(jax.jit(jax.vmap(pool))(xs), each)
-    gradient = jax.jit(jax.grad(lambda x: pool(x).sum()))(xs[0])
-    blocks = xs[0].reshape(2, 2, 2, 2, 2)
+    x = jr.normal(KEY, (2, 4, 4))
+    gradient = jax.jit(jax.grad(lambda x: pool(x).sum()))(x)
+    blocks = x.reshape(2, 2, 2, 2, 2)
     largest = (blocks == blocks.max((2, 4), keepdims=True)).reshape(2, 4, 4)
     np.testing.assert_array_equal(gradient, largest if kind == "Max" else jnp.full((2, 4, 4), 0.25))
-    _, tangent = jax.jvp(pool, (xs[0],), (jnp.ones((2, 4, 4)),))
+    _, tangent = jax.jvp(pool, (x,), (jnp.ones((2, 4, 4)),))
     np.testing.assert_array_equal(tangent, jnp.ones((2, 2, 2)))
 
 

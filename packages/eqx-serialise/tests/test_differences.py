@@ -101,7 +101,6 @@ class Layer(eqx_core.Module):
         (np.dtype("f4"), np.dtype("f8"), "size: dtype float32 in the file, dtype float64 in `like`"),
         (0.0, -0.0, "size: 0.0 in the file, -0.0 in `like`"),
     ],
-    ids=str,
 )
 def test_a_static_value_that_differs_is_named(saved, saved_size, size, line):
     text = report(saved, Layer(jnp.ones(2), saved_size), Layer(jnp.ones(2), size))

@@ -81,7 +81,6 @@ class Colour(enum.IntEnum):
         (len, {"function": "len"}),
         (math.nan, {"float": "nan:7ff8000000000000"}),
     ],
-    ids=str,
 )
 def test_what_has_a_name_is_called_by_it(value, description):
     assert described(value) == description

@@ -1,6 +1,8 @@
 """What you do to a function: partition and combine, filtered transformations."""
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any as _Any
 
 from eqx_core import (
     is_array as is_array,
@@ -9,7 +11,6 @@ from eqx_core import (
     is_inexact_array_like as is_inexact_array_like,
 )
 
-from . import debug as debug, internal as internal
 from ._checkpoint import filter_checkpoint as filter_checkpoint
 from ._closure_convert import filter_closure_convert as filter_closure_convert
 from ._cond import filter_cond as filter_cond
@@ -52,4 +53,20 @@ from ._vjp import filter_vjp as filter_vjp
 from ._vmap import filter_vmap as filter_vmap
 from ._wait import wait as wait
 
+if TYPE_CHECKING:
+    from . import debug as debug, internal as internal
+
 __version__ = _version("eqx-filter")
+
+_LATER = ("debug", "internal")
+
+
+def __getattr__(name: str) -> _Any:
+    """Load a part when it is first asked for: the two take a quarter of the time of the whole."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module(f".{name}", __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -172,7 +172,10 @@ def _split(tree: Any) -> tuple[Any, Static]:
 
 def _cotangent(with_zeros: bool, cotangent: Any) -> Any:
     """Return the cotangent of one array, None if it is zero for sure."""
-    if type(cotangent) is SymbolicZero and cotangent.dtype != jax.dtypes.float0:
-        return jnp.zeros(cotangent.shape, cotangent.dtype) if with_zeros else None
     # Outside of a transformation it may be a Python number.
-    return None if getattr(cotangent, "dtype", None) == jax.dtypes.float0 else _as_arrays(cotangent)
+    dtype: Any = getattr(cotangent, "dtype", None)
+    if dtype == jax.dtypes.float0:
+        return None
+    if type(cotangent) is not SymbolicZero:
+        return _as_arrays(cotangent)
+    return jnp.zeros(cotangent.shape, dtype) if with_zeros else None

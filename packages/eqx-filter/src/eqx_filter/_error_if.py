@@ -18,12 +18,13 @@ from ._check_message import message, verify_template
 from ._jax_compat import hide_from_tracebacks
 from ._on_error import BREAKPOINT_FRAMES, mode_of
 from ._runtime_check import Check, nan_like, staged_check
-from ._runtime_error import EquinoxTracetimeError, stack_here
+from ._runtime_error import EquinoxTracetimeError, stack_here, without_inner_frames
 from ._unvmap import unvmap_any
 
 hide_from_tracebacks(__file__)
 
 
+@without_inner_frames
 def error_if(x: Any, pred: Any, msg: str, *, on_error: str = "default", **values: Any) -> Any:
     """Return `x`, and raise an error when the program runs if `pred` is true.
 
@@ -61,9 +62,10 @@ def error_if(x: Any, pred: Any, msg: str, *, on_error: str = "default", **values
       EquinoxRuntimeError: must not be negative, got -4.0
     """
     __tracebackhide__ = True
-    return branched_error_if(x, pred, 0, [msg], on_error=on_error, **values)
+    return _checked(x, pred, 0, [msg], on_error, values)
 
 
+@without_inner_frames
 def branched_error_if(
     x: Any, pred: Any, index: Any, msgs: Sequence[str], *, on_error: str = "default", **values: Any
 ) -> Any:
@@ -91,6 +93,11 @@ def branched_error_if(
       ...     print(error)
       too large
     """
+    __tracebackhide__ = True
+    return _checked(x, pred, index, msgs, on_error, values)
+
+
+def _checked(x: Any, pred: Any, index: Any, msgs: Sequence[str], on_error: str, values: dict[str, Any]) -> Any:
     __tracebackhide__ = True
     mode = mode_of(on_error)
     verify_template(msgs, values)
@@ -123,7 +130,7 @@ def _fail_now(x: Any, mode: str, msg: str) -> Any:
         print(f"A check failed: {msg}\nThis is a debugger, at the check.")
         breakpoint()
         return x
-    warnings.warn(f"A check fails whatever the program is given, and puts NaN in the place: {msg}", stacklevel=4)
+    warnings.warn(f"A check fails whatever the program is given, and puts NaN in the place: {msg}", stacklevel=5)
     return jtu.tree_map(lambda leaf: nan_like(leaf) if eqx_core.is_array(leaf) else leaf, x)
 
 

@@ -8,9 +8,9 @@ import jax
 import jax.tree_util as jtu
 
 from ._are_arrays import are_arrays
+from ._evaluate_jaxpr import evaluate_jaxpr, in_the_form_of
 from ._jax_compat import bind_equation, close_jaxpr, custom_jvp_call_p, is_jaxpr, stop_gradient_p
 from ._make_jaxpr import filter_make_jaxpr
-from ._nondifferentiable import nondifferentiable_backward_p
 from ._partition import combine
 
 primitive_finalisations: dict[Any, Callable[..., Any]] = {}
@@ -96,14 +96,7 @@ def finalise_eval_jaxpr(jaxpr: Any, consts: Sequence[Any], *args: Any) -> list[A
       consts: Its constants.
       *args: Its arguments.
     """
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if hasattr(atom, "val") else values[atom]
-
-    for eqn in jaxpr.eqns:
-        values.update(zip(eqn.outvars, _finalise_equation(eqn, list(map(read, eqn.invars))), strict=True))
-    return list(map(read, jaxpr.outvars))
+    return evaluate_jaxpr(jaxpr, consts, args, _finalise_equation)
 
 
 def _finalise_equation(eqn: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -137,10 +130,7 @@ def _finalise_inside(value: Any) -> Any:
         return tuple(map(_finalise_inside, value))
     if not is_jaxpr(value) or not _is_concerned(value):
         return value
-    closed = finalise_jaxpr(close_jaxpr(value))
-    if closed.consts and not getattr(value, "consts", ()):
-        closed = jax.make_jaxpr(jax.jit(finalise_jaxpr_as_fn(closed)))(*closed.in_avals)
-    return closed if hasattr(value, "consts") else closed.jaxpr
+    return in_the_form_of(value, finalise_jaxpr(close_jaxpr(value)))
 
 
 def _impl_finalisation(prim: Any, *args: Any, **params: Any) -> Any:
@@ -155,4 +145,3 @@ def _custom_jvp_finalisation(*args: Any, call_jaxpr: Any, **_: Any) -> list[Any]
 
 primitive_finalisations[custom_jvp_call_p] = _custom_jvp_finalisation
 primitive_finalisations[stop_gradient_p] = lambda x: x
-register_impl_finalisation(nondifferentiable_backward_p)

@@ -207,14 +207,43 @@ def define_lowering_for_devices(primitive: Any, fun: Callable[..., Any]) -> None
     mlir.register_lowering(primitive, lower)
 
 
-def keep_failures_out_of_log(name: str) -> None:
-    """Keep JAX from logging the failure of a host callback if `name` is in the name of the class of the exception."""
+def _shall_be_logged(record: logging.LogRecord) -> bool:
+    return not record.exc_info or getattr(record.exc_info[1], "logged_by_jax", True)
 
-    def is_another(record: logging.LogRecord) -> bool:
-        kind = record.exc_info[0] if record.exc_info else None
-        return kind is None or name not in kind.__name__
 
-    logging.getLogger("jax._src.callback").addFilter(is_another)
+# An exception in a host callback is an error of the program too. Those that say `logged_by_jax = False` are just that.
+logging.getLogger("jax._src.callback").addFilter(_shall_be_logged)
+
+_MAKE_ERROR_ARRAY = _private("jaxlib._jax", "_make_error_array")
+
+
+def error_array(struct: jax.ShapeDtypeStruct, device: Any, text: str) -> Any:
+    """Return an array on one device that raises a `JaxRuntimeError` when it is read, as do all that are computed of it.
+
+    None if this version of JAX cannot make one.
+    """
+    if _MAKE_ERROR_ARRAY is None:
+        return None
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    return _MAKE_ERROR_ARRAY(device.client, jax.ShapeDtypeStruct(struct.shape, struct.dtype, sharding=sharding), text)
+
+
+_RUNTIME_TOKENS = _private("jax._src.dispatch", "runtime_tokens")
+
+
+def forget_failed_programs(is_known: Callable[[Exception], bool]) -> None:
+    """Wait for the programs that call back into Python, and keep JAX from reporting those again that failed.
+
+    Args:
+      is_known: Whether an error need not be reported. JAX reports the others when Python ends.
+    """
+    tokens = getattr(_RUNTIME_TOKENS, "output_runtime_tokens", {})
+    for device, token in list(tokens.items()):
+        try:
+            token.block_until_ready()
+        except jax.errors.JaxRuntimeError as error:
+            if is_known(error) and tokens.get(device) is token:
+                del tokens[device]
 
 
 _TRACE_CONTEXT_OF = _private("jax._src.core", "trace_ctx")
@@ -266,3 +295,44 @@ def in_program() -> bool:
     while not hasattr(trace, "frame") and getattr(trace, "parent_trace", None) is not None:
         trace = trace.parent_trace
     return hasattr(trace, "frame")
+
+
+def scan_operands(eqn: Any, operands: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return the operands of a `scan` equation in three groups: constants, carry, and what is scanned over."""
+    groups = eqn.params.get("ft_in")
+    if groups is not None:  # Since JAX 0.11.
+        consts, carry, xs = map(list, groups.update(operands).unpack())
+        return consts, carry, xs
+    first = eqn.params["num_consts"]
+    last = first + eqn.params["num_carry"]
+    return list(operands[:first]), list(operands[first:last]), list(operands[last:])
+
+
+_UNSPECIFIED = _private("jax._src.sharding_impls", "UNSPECIFIED")
+
+
+def with_more_operands(eqn: Any, jaxpr: Any, operands: int, results: int) -> Any:
+    """Return a `jit` equation with `jaxpr` in place of its own, which has so many operands and results more."""
+    more = {"jaxpr": jaxpr}
+    for name, count, value in (
+        ("in_shardings", operands, _UNSPECIFIED),
+        ("in_layouts", operands, None),
+        ("donated_invars", operands, False),
+        ("out_shardings", results, _UNSPECIFIED),
+        ("out_layouts", results, None),
+    ):
+        more[name] = (*eqn.params[name], *[value] * count)
+    return eqn.replace(params=eqn.params | more)
+
+
+def scopes_of(eqn: Any) -> tuple[tuple[str, bool], ...]:
+    """Return the names around an equation, outermost first, and of each whether it is that of a transformation."""
+    stack = getattr(eqn.source_info.name_stack, "stack", ())
+    return tuple((entry.name, type(entry).__name__ == "Transform") for entry in stack)
+
+
+def frames_of(eqn: Any) -> list[tuple[str, int, str]]:
+    """Return the places in the user's files that an equation comes from, innermost first: file, line, function."""
+    frames = _private("jax._src.source_info_util", "user_frames")
+    found = () if frames is None else frames(eqn.source_info.traceback)
+    return [(frame.file_name, frame.start_line, frame.function_name) for frame in found]

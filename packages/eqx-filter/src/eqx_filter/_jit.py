@@ -56,7 +56,11 @@ class Jitted(Transformed):
             failed = presented(error, program)
             if failed is None:
                 raise
-        raise failed
+        try:
+            raise failed
+        finally:
+            # What is raised anew gets no entry for the frame that does it: the last is the caller's.
+            failed.__traceback__ = None
 
     def lower(self, /, *args: Any, **kwargs: Any) -> Lowered:
         """Trace and lower without running: `.lower(...).compile()` is then a function of the same arguments.
@@ -92,7 +96,9 @@ def filter_jit(
         all but those of the first positional argument; or `"none"`. `"warn"` and `"warn-except-first"` are the same as
         the first two, and let JAX warn of arrays that it could not make use of.
       checks: When a check that fails is an error: `"now"`, for which a call that holds checks waits until it is done; or
-        `"late"`, in `eqx_filter.wait()`, until when the results are NaN.
+        `"late"`, when a result is read, which raises JAX's own `JaxRuntimeError` with the text of the check, and in
+        `eqx_filter.wait()`, which raises it once as `EquinoxRuntimeError`. Results that other programs compute of such
+        a result raise too. A program for several devices at once goes on with NaN instead, until `wait`.
       in_shardings: How the arrays in the arguments are to be distributed, as for `jax.jit`: one sharding or
         `PartitionSpec` for all, or a tuple with one tree for each positional argument, `self` included, that has the
         structure of the argument or of its upper part. None leaves it open, and what is no array is left alone.

@@ -24,12 +24,13 @@ import eqx_core.internal
 
 from ._donation_aliases import DistinctProgram
 from ._jax_compat import hide_from_tracebacks
-from ._jit_output import CheckedOutput, Output, are_traceable, inverse, pack, picker
+from ._jit_output import are_traceable, inverse, pack, picker
 from ._jit_shardings import Placement, of_each_leaf, placed
 from ._quiet_donation import QuietProgram
 from ._retraces import Retraces, to_stderr
 from ._runtime_check import check_in_trace
 from ._signature import Signature
+from ._trace_checks import checked
 from ._transform import Transformed
 from ._wait import LateProgram
 
@@ -233,8 +234,8 @@ def _on_arrays(plan: Plan, statics: tuple[Any, ...], function: Any, name: str) -
         _ = jit_boundary  # By this a check that is made in here knows where the program begins.
         own = () if function is None else (function(),)
         fun, args, kwargs = treedef.unflatten(place((*arrays, *statics, *own)))
-        out = fun(*args, **kwargs)
-        return pack(out, CheckedOutput if check_in_trace() else Output)
+        out = checked(fun)(*args, **kwargs)
+        return pack(out, checked=check_in_trace())
 
     traced.__name__ = traced.__qualname__ = name
     traced.__dict__["jit_boundary"] = jit_boundary

@@ -23,28 +23,11 @@ class Output(functools.partial):
     __slots__ = ()
 
 
-class CheckedOutput(Output):
-    """The same of a program that holds a runtime check: calling it waits for the check to have passed."""
-
-    __slots__ = ()
-
-    def __call__(self) -> Any:
-        arrays = self.args[0]
-        # They are all ready at the same time. Being traced, they are none yet, and cannot be waited for.
-        ready = getattr(arrays[0], "block_until_ready", None) if arrays else None
-        if ready is not None:
-            ready()
-            if UNRAISED:
-                raise_unraised()
-        return self.func(arrays)
+jtu.register_pytree_node(Output, lambda output: (output.args[0], output.func), Output)
 
 
-for _kind in (Output, CheckedOutput):
-    jtu.register_pytree_node(_kind, lambda output: (output.args[0], output.func), _kind)
-
-
-def pack(out: Any, kind: type[Output] = Output) -> Output:
-    """Return what a traced function shall return instead of `out`."""
+def pack(out: Any, *, checked: bool = False) -> Output:
+    """Return what a traced function shall return instead of `out`; `checked` if a runtime check may fail in it."""
     leaves, treedef = jtu.tree_flatten(out)
     traced = are_traceable(leaves)
     arrays = [i for i, is_array in enumerate(traced) if is_array]
@@ -55,7 +38,38 @@ def pack(out: Any, kind: type[Output] = Output) -> Output:
         rebuild = operator.itemgetter(0)
     else:
         rebuild = treedef.unflatten
-    return kind(rebuild, [leaves[i] for i in arrays])
+    output = Output(rebuild, [leaves[i] for i in arrays])
+    return once_passed(output) if checked else output
+
+
+def once_passed(output: Output) -> Output:
+    """Return an output that can be rebuilt only once the checks in the program have passed."""
+    arrays = output.args[0]
+    return Output(OncePassed(output.func, [array.size for array in arrays]), arrays) if arrays else output
+
+
+class OncePassed:
+    """Rebuilds an output as `rebuild` does, once the checks in the program have passed.
+
+    Attributes:
+      smallest: Which of the arrays takes the least memory to hold on to.
+    """
+
+    __slots__ = ("rebuild", "smallest")
+
+    def __init__(self, rebuild: Callable[[Any], Any], sizes: Sequence[int]):
+        self.rebuild = rebuild
+        self.smallest = sizes.index(min(sizes))
+
+    def __call__(self, arrays: Sequence[Any]) -> Any:
+        # They are all ready at the same time.
+        try:
+            arrays[0].block_until_ready()
+        except AttributeError:  # Being traced, they are none yet.
+            return self.rebuild(arrays)
+        if UNRAISED:
+            raise_unraised()
+        return self.rebuild(arrays)
 
 
 class Rebuild:

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec, Sharding
 
 from ._axes import short
 from ._jax_compat import flatten_with_none, hide_from_tracebacks
-from ._jit_output import Output, pack
+from ._jit_output import OncePassed, Output, pack
 from ._prefix import parts
 from ._shard import filter_shard
 
@@ -87,7 +87,7 @@ def placed(
         if inputs is not None:
             arrays = tuple(map(filter_shard, arrays, inputs))
         out = fun(*arrays)
-        return out if outputs is None else pack(_place_outputs(outputs, out()), type(out))
+        return out if outputs is None else pack(_place_outputs(outputs, out()), checked=type(out.func) is OncePassed)
 
     traced.__name__ = traced.__qualname__ = fun.__name__
     traced.__dict__.update(fun.__dict__)

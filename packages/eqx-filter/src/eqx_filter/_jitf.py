@@ -3,7 +3,6 @@
 The new form is `filter_jit`, which traces the arrays.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ import eqx_core
 from ._axes import short
 from ._filter_of_inputs import check_filter, passed, places
 from ._jax_compat import hide_from_tracebacks
-from ._jit import filter_jit
-from ._jit_cache import Cache, Call, cache_of
+from ._jit import Jitted, filter_jit
+from ._jit_cache import Call
 from ._jit_output import are_traceable
 from ._runtime_error import presented
 from ._signature import Signature
@@ -30,41 +29,32 @@ hide_from_tracebacks(__file__)
 class JitF(Transformed):
     """What `jitf` returns."""
 
-    fun: Callable[..., Any]
+    jitted: Jitted
     filter_fn: Callable[[Any], Any] | None
     filter_tree: Any
     static_argnums: tuple[int, ...] = eqx_core.field(static=True)
     static_argnames: tuple[str, ...] = eqx_core.field(static=True)
-    donate: str = eqx_core.field(static=True)
-    options: tuple[tuple[str, Any], ...] = eqx_core.field(static=True)
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        return self.fun
-
-    @functools.cached_property
-    def _cache(self) -> Cache:
-        return cache_of(self.fun, self.donate, self.options)
-
-    @functools.cached_property
-    def _signature(self) -> Signature:
-        return Signature(self.fun)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in {"_cache", "_signature"}}
+        return self.jitted.fun
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        args, kwargs = self._signature.arrange(args, kwargs)
-        call = self.fun, args, kwargs
-        program, arrays = self._cache.find_split(call, self._signature, _traced(self, call))
+        cache, signature = self.jitted._cache, self.jitted._signature
+        args, kwargs = signature.arrange(args, kwargs)
+        call = self.jitted.fun, args, kwargs
+        program, arrays = cache.find_split(call, signature, _traced(self, call))
         try:
             return program(*arrays)()
         except Exception as error:
             failed = presented(error, program)
             if failed is None:
                 raise
-        raise failed
+        try:
+            raise failed
+        finally:
+            failed.__traceback__ = None  # As in `filter_jit`.
 
 
 def jitf(
@@ -107,7 +97,7 @@ def jitf(
     jitted = filter_jit(fun, **jitkwargs)
     numbers = tuple(static_argnums) if isinstance(static_argnums, Sequence) else (static_argnums,)
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-    return JitF(fun, filter_fn, filter_tree, numbers, names, jitted.donate, jitted.options)
+    return JitF(jitted, filter_fn, filter_tree, numbers, names)
 
 
 def _traced(of: JitF, call: Call) -> tuple[bool, ...]:
@@ -126,12 +116,12 @@ def _traced(of: JitF, call: Call) -> tuple[bool, ...]:
     named = {name: _of_named(of, name, arg) for name, arg in kwargs.items()}
     inner = jtu.tree_leaves(fun)
     traced = (*are_traceable(inner), *jtu.tree_leaves((by_position, named)))
-    _check_leaves(call, traced, len(inner), of._signature)
+    _check_leaves(call, traced, len(inner), of.jitted._signature)
     return traced
 
 
 def _static_places(of: JitF, args: tuple[Any, ...]) -> set[int]:
-    names = [of._signature.describe((jtu.SequenceKey(1), jtu.SequenceKey(i))) for i in range(len(args))]
+    names = [of.jitted._signature.describe((jtu.SequenceKey(1), jtu.SequenceKey(i))) for i in range(len(args))]
     by_name = {i for i, name in enumerate(names) if name in of.static_argnames}
     # An argument may be left to its default.
     numbers = [number for number in of.static_argnums if -len(args) <= number < len(args)]

@@ -17,6 +17,7 @@ from ._jit_cache import Cache, Call
 from ._jit_output import are_traceable
 from ._runtime_error import presented
 from ._signature import Signature
+from ._wait import run_late
 
 hide_from_tracebacks(__file__)
 
@@ -64,12 +65,17 @@ class Compiled:
         __tracebackhide__ = True
         arrays = self._form.arrays(args, kwargs)
         try:
+            if self._form.late:
+                return run_late(self.compiled, arrays, lambda: self.compiled)()
             return self.compiled(*arrays)()
         except Exception as error:
             failed = presented(error, self._form.program)
             if failed is None:
                 raise
-        raise failed
+        try:
+            raise failed
+        finally:
+            failed.__traceback__ = None  # As in `filter_jit`.
 
     def as_text(self) -> str | None:
         """Return the optimised program as text, if the platform has one."""
@@ -82,6 +88,7 @@ class Form:
     Attributes:
       program: The program that is to be lowered.
       avals: What to lower it for.
+      late: Whether its results raise the checks that fail, not its calls.
     """
 
     def __init__(self, cache: Cache, call: Call, signature: Signature):
@@ -96,6 +103,7 @@ class Form:
         self._plan = cache.plan(self._leaves, self._treedef, self._traced)
         self.program = cache.program(self._plan, self._leaves, call, signature)
         self.avals = self._plan.arrays(self._leaves)
+        self.late = cache.late
 
     def arrays(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """Return the arrays among the arguments of a call, if it is of this form."""

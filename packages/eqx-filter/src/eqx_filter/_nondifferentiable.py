@@ -4,11 +4,11 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jax.tree_util as jtu
-import numpy as np
 from jax.core import Tracer
 
+from ._error_if import error_if
+from ._finalise import register_impl_finalisation
 from ._jax_compat import hide_from_tracebacks, linear_identity
 from ._partition import combine, partition
 
@@ -62,7 +62,7 @@ def nondifferentiable_backward(x: Any, name: str | None = None, msg: str | None 
       name: What to name in the error; by default "This operation".
       msg: The whole text of the error, instead.
       symbolic: Whether any cotangent that is computed is an error, raised when it is traced. Otherwise only one that is
-        not zero is, and it is raised when the program runs.
+        not zero is, and it is one of `error_if`, raised when the program runs.
 
     Raises:
       RuntimeError: It is differentiated in reverse mode, and the result is used.
@@ -85,17 +85,8 @@ def _pull_back(cotangent: Any, *, msg: str, symbolic: bool) -> Any:
     if symbolic:
         raise RuntimeError(msg)
 
-    def check(cotangent: np.ndarray) -> np.ndarray:
-        if np.any(cotangent != 0):
-            raise RuntimeError(msg)
-        return cotangent
-
-    def checked(cotangent: Any) -> Any:
-        struct = jax.ShapeDtypeStruct(cotangent.shape, cotangent.dtype)
-        return jax.pure_callback(check, struct, cotangent, vmap_method="expand_dims")
-
-    # Only the rare bad case leaves the device. Under `vmap` both branches run, so the callback looks again.
-    return jax.lax.cond(jnp.any(cotangent != 0), checked, lambda cotangent: cotangent, cotangent)
+    return error_if(cotangent, cotangent != 0, msg)
 
 
 nondifferentiable_backward_p = linear_identity("nondifferentiable_backward", _pull_back)
+register_impl_finalisation(nondifferentiable_backward_p)

@@ -17,7 +17,7 @@ from ._are_arrays import are_arrays
 from ._axes import Axes, AxisSpec, short
 from ._eval_shape import type_or_value
 from ._jax_compat import hide_from_tracebacks, trace_context
-from ._jit_output import CheckedOutput, Output, pack
+from ._jit_output import Output, once_passed, pack
 from ._lowered import Lowered
 from ._quiet_donation import without_donation_warning
 from ._runtime_check import check_in_trace
@@ -58,7 +58,10 @@ class Pmapped(Transformed):
                 failed = presented(error, program)
                 if failed is None:
                     raise
-        raise failed
+        try:
+            raise failed
+        finally:
+            failed.__traceback__ = None  # As in `filter_jit`.
 
     def lower(self, /, *args: Any, **kwargs: Any) -> Lowered:
         """Trace and lower without running: `.lower(...).compile()` is then a function of the same arguments.
@@ -209,12 +212,12 @@ class _Request:
     def _compile(self) -> Any:
         __tracebackhide__ = True
         pmapped, call = self._pmapped, self._call()
-        kind, rebuild, axes = self._outline(call)
+        rebuild, axes = self._outline(call)
 
         def on_arrays(*arrays: Any) -> Output:
             __tracebackhide__ = True
             # `jax.pmap` compares the structure with that of its `out_axes`.
-            return kind(rebuild, call(*arrays)[0].args[0])
+            return Output(rebuild, call(*arrays)[0].args[0])
 
         on_arrays.__name__ = getattr(pmapped.fun, "__name__", type(pmapped.fun).__name__)
         donated = tuple(range(len(self.arrays))) if pmapped.donate != "none" else ()
@@ -222,13 +225,13 @@ class _Request:
             on_arrays,
             axis_name=pmapped.axis_name,
             in_axes=tuple(self.axes),
-            out_axes=kind(rebuild, axes),
+            out_axes=Output(rebuild, axes),
             axis_size=pmapped.axis_size,
             donate_argnums=donated,
             **dict(pmapped.options),
         )
 
-    def _outline(self, call: Callable[..., Any]) -> tuple[type[Output], Any, list[int | None]]:
+    def _outline(self, call: Callable[..., Any]) -> tuple[Any, list[int | None]]:
         """Find out, before the mapped axis is there, where in the results it is to go."""
         __tracebackhide__ = True
         pmapped, found = self._pmapped, []
@@ -236,9 +239,9 @@ class _Request:
         def on_arrays(*arrays: Any) -> Any:
             __tracebackhide__ = True
             out, axes = call(*arrays)
-            kind = CheckedOutput if check_in_trace() else Output
+            out = once_passed(out) if check_in_trace() else out
             places = [axis if axis is None or axis >= 0 else axis + x.ndim + 1 for axis, x in axes]
-            found.append((kind, out.func, places))
+            found.append((out.func, places))
             return out.args[0]
 
         devices = dict(pmapped.options).get("devices")
@@ -300,6 +303,9 @@ def _stand_in(leaf: Any) -> Any:
 
 class _Form:
     """What a program was compiled for: picks the arrays out of the arguments of a call, if it is of this form."""
+
+    program = None
+    late = False
 
     def __init__(self, pmapped: Pmapped, form: Hashable):
         self._pmapped = pmapped

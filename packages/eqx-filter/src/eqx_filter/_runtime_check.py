@@ -19,7 +19,6 @@ from ._jax_compat import (
     define_lowering_for_devices,
     hide_from_tracebacks,
     is_undefined,
-    keep_failures_out_of_log,
     needs_devices,
     new_primitive,
     staged_equations,
@@ -95,14 +94,15 @@ def _types(*operands: Any, count: int, **_: Any) -> list[Any]:
 
 
 def _compiled(*operands: Any, check: Check, levels: Any, count: int, devices: int) -> list[Any]:
-    unreported = LATE_FAILURES if LATE.value else UNRAISED if devices > 1 else None
+    late, stop = bool(LATE.value), devices == 1
 
     def fail(conditions: Any, xs: Any) -> list[Any]:
         if check.poison:
             return list(map(nan_like, xs))
-        report = functools.partial(_report, check, levels, unreported)
+        report = functools.partial(_report, check, levels, late, stop)
         go_on = jax.pure_callback(report, jax.ShapeDtypeStruct((), np.bool_), *conditions)
-        # Some platforms go on after an error on the host, and a failure that is reported later is none yet.
+        # Some platforms go on after an error on the host, and a failure that is reported later is none yet. Of a
+        # `jnp.where` XLA would see that it is NaN either way if `x` is, and then drop the callback.
         return [jax.lax.cond(go_on, lambda x: x, nan_like, x) for x in xs]
 
     # Measured against a `jnp.where` for each array: as quick for small ones, and large ones are not copied.
@@ -110,11 +110,14 @@ def _compiled(*operands: Any, check: Check, levels: Any, count: int, devices: in
     return jax.lax.cond(failed, fail, lambda _, xs: xs, list(operands[:count]), list(operands[count:]))
 
 
-def _report(check: Check, levels: Any, unreported: list[Failure] | None, *conditions: Any) -> np.ndarray:
+def _report(check: Check, levels: Any, late: bool, stop: bool, *conditions: Any) -> np.ndarray:
     failure = check.failure(levels, [np.asarray(condition) for condition in conditions])
-    if unreported is None:
-        raise on_host(failure)
-    unreported.append(failure)
+    if late:
+        LATE_FAILURES.append(failure)
+    elif not stop:
+        UNRAISED.append(failure)
+    if stop:
+        raise on_host(failure, late=late)
     return np.asarray(False)
 
 
@@ -157,7 +160,6 @@ define_derivatives(check_p, _jvp, _transpose)
 define_batching(check_p, _batch)
 define_lowering_for_devices(check_p, _compiled)
 needs_devices(check_p)
-keep_failures_out_of_log("EquinoxRuntimeError")
 
 
 def nan_like(x: Any) -> Any:

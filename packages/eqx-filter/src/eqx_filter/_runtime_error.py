@@ -1,13 +1,15 @@
 """Present a check that failed while a program ran: `EquinoxRuntimeError`, with the user's own frames."""
 
+import dataclasses
+import functools
 import itertools
 import linecache
 import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 
@@ -22,9 +24,11 @@ _ADVICE = """
 A check failed while the program ran. To look at it where it happens, set the environment variable
 `EQX_ON_ERROR=breakpoint`, which opens a debugger, or `EQX_ON_ERROR=nan`, which goes on with NaNs. With
 `JAX_DISABLE_JIT=1` the check fails at the very line of Python that makes it."""
-_PLAIN_ADVICE = (
-    "\n\n--------------------\nCompile with `eqx_filter.filter_jit` to have the place of the check shown as well."
-)
+_RULE = "\n\n--------------------\n"
+_PLAIN_ADVICE = f"{_RULE}Compile with `eqx_filter.filter_jit` to have the place of the check shown as well."
+_LATE_ADVICE = f"{_RULE}Call `eqx_filter.wait()` to have the place of the check shown as well."
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _LIBRARIES = tuple(
     os.path.dirname(file) + os.sep for file in (jax.__file__, eqx_core.__file__, __file__, os.__file__) if file
 )
@@ -33,6 +37,8 @@ _SITE_PACKAGES = os.path.join(os.path.dirname(os.__file__), "site-packages") + o
 
 class EquinoxRuntimeError(RuntimeError):
     """What `error_if` and its like raise when a check fails."""
+
+    logged_by_jax = False
 
     def __reduce__(self) -> Any:
         # Under the name that tracebacks show it cannot be looked up.
@@ -53,6 +59,8 @@ EqxRuntimeError = EquinoxRuntimeError
 
 class _EquinoxRuntimeError(RuntimeError):
     """What a check raises on the host, of which JAX makes an error of its own."""
+
+    logged_by_jax = False
 
 
 class Frame(NamedTuple):
@@ -103,14 +111,23 @@ def _inside(stack: Stack, boundary: Any) -> list[Frame]:
     return [entry for entry in reversed(stack[:end]) if isinstance(entry, Frame)]
 
 
-class Failure(NamedTuple):
-    """A check that failed: what it says, and where it was made."""
+@dataclasses.dataclass(eq=False)
+class Failure:
+    """A check that failed.
+
+    Attributes:
+      text: What it says.
+      stack: Where it was made.
+      reported: Whether an error that presents it has been raised.
+    """
 
     text: str
     stack: Stack
+    reported: bool = False
 
     def presented(self, boundary: Any = None) -> EquinoxRuntimeError:
         """Return the error to raise out of the program that was traced inside of the mark `boundary`, if it is known."""
+        self.reported = True
         return EquinoxRuntimeError(_presentation(self.text, _inside(self.stack, boundary)))
 
     def presented_at_once(self) -> EquinoxRuntimeError:
@@ -143,24 +160,32 @@ _MARK = re.compile(r"_EquinoxRuntimeError: \[failure (\d+)\]")
 _PRESENTED = re.compile(r"^EquinoxRuntimeError: (?!Above is the stack)(.*?)^-{20}$", re.DOTALL | re.MULTILINE)
 
 
-def on_host(failure: Failure) -> Exception:
-    """Return the error to raise in a host callback."""
+def on_host(failure: Failure, *, late: bool = False) -> Exception:
+    """Return the error to raise in a host callback; `late` if it is `wait` that will present it."""
     with _LOCK:
         number = next(_NUMBERS)
         _RECENT[number] = failure
         _RECENT.pop(number - _LIMIT, None)
-    return _EquinoxRuntimeError(f"[failure {number}] {failure.text}{_PLAIN_ADVICE}")
+    return _EquinoxRuntimeError(f"[failure {number}] {failure.text}{_LATE_ADVICE if late else _PLAIN_ADVICE}")
 
 
 def presented(error: Exception, program: Any) -> EquinoxRuntimeError | None:
     """Return what to raise instead of `error`, which `program` has raised, or None if it is not about a check."""
-    failure = _failure_in(error)
+    failure = failure_in(error)
     if failure is None:
         return None
     return failure.presented(getattr(getattr(program, "__wrapped__", None), "jit_boundary", None))
 
 
-def _failure_in(error: Exception) -> Failure | None:
+def short(error: Exception) -> str:
+    """Return what an error says of a check, without how JAX came to hear of it."""
+    text = f"{type(error).__name__}: {error}"
+    found = _MARK.search(text)
+    return text if found is None else text[found.start() :]
+
+
+def failure_in(error: Any) -> Failure | None:
+    """Return the check of which an error of JAX tells, or None if it tells of something else."""
     if not isinstance(error, (ValueError, jax.errors.JaxRuntimeError, _EquinoxRuntimeError)):
         return None
     text = f"{type(error).__name__}: {error}"
@@ -170,3 +195,18 @@ def _failure_in(error: Exception) -> Failure | None:
     # A program that ran in a callback of this one has presented it already.
     found = _PRESENTED.search(text)
     return None if found is None else Failure(found[1].rstrip(), ())
+
+
+def without_inner_frames(fun: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return `fun` such that a failed check is raised as if by the caller's own line."""
+
+    @functools.wraps(fun)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return fun(*args, **kwargs)
+        except EquinoxRuntimeError as error:
+            # What is raised anew gets no entry for the frame that does it.
+            error.__traceback__ = None
+            raise
+
+    return called

@@ -20,6 +20,7 @@ from ._adaptive_pool import AdaptivePool as AdaptivePool
 from ._attention import MultiheadAttention as MultiheadAttention
 from ._avg_pool import AvgPool1d as AvgPool1d, AvgPool2d as AvgPool2d, AvgPool3d as AvgPool3d
 from ._batch_norm import BatchNorm as BatchNorm
+from ._check_state import check_state as check_state
 from ._conv import Conv as Conv, Conv1d as Conv1d, Conv2d as Conv2d, Conv3d as Conv3d
 from ._conv_transpose import (
     ConvTranspose as ConvTranspose,
@@ -40,6 +41,7 @@ from ._max_pool import MaxPool1d as MaxPool1d, MaxPool2d as MaxPool2d, MaxPool3d
 from ._mlp import MLP as MLP
 from ._pool import Pool as Pool
 from ._prelu import PReLU as PReLU
+from ._reinit import reinit as reinit
 from ._rms_norm import RMSNorm as RMSNorm
 from ._rotary import RotaryPositionalEmbedding as RotaryPositionalEmbedding
 from ._sequential import Sequential as Sequential

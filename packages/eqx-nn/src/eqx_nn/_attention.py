@@ -1,9 +1,10 @@
 """Attend to a sequence: `MultiheadAttention`."""
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 import eqx_core
 
+from ._chunked_attention import CHUNK, chunked_attention
 from ._dropout import Dropout
+from ._initialise import Initialiser
 from ._linear import Linear
 
 
@@ -32,12 +35,7 @@ def dot_product_attention_weights(query: Array, key: Array, mask: Array | None =
     """
     logits = jnp.einsum("qd,kd->qk", query / math.sqrt(query.shape[-1]), key)
     if mask is not None:
-        if mask.shape != logits.shape:
-            raise ValueError(
-                f"`MultiheadAttention.__call__(mask=...)` must have shape `(queries, keys)` = `{logits.shape}`, or "
-                f"`(num_heads, queries, keys)`; got `{eqx_core.tree_pformat(mask)}`. Broadcast it by "
-                f"`jnp.broadcast_to`."
-            )
+        _check_mask(mask, logits.shape)
         logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
     with jax.numpy_dtype_promotion("standard"):
         wide = jnp.result_type(logits.dtype, jnp.float32)
@@ -72,6 +70,9 @@ def dot_product_attention(
     if dropout is not None:
         weights = dropout(weights, key=key, inference=inference)
     return jnp.einsum("qk,kd->qd", weights, value)
+
+
+Implementation = Literal["auto", "chunked", "xla", "cudnn"]
 
 
 class MultiheadAttention(eqx_core.Module):
@@ -121,6 +122,8 @@ class MultiheadAttention(eqx_core.Module):
         inference: bool = False,
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Make the four linear maps, each as `Linear` does.
@@ -140,6 +143,8 @@ class MultiheadAttention(eqx_core.Module):
           dropout_p: How likely an attention weight is dropped.
           inference: Whether to drop none.
           dtype: Of the parameters; by default float64 if 64 bits are enabled, else float32.
+          weight_init: As for `Linear`, in all four.
+          bias_init: Likewise.
           key: Decides the initial parameters.
 
         Example:
@@ -155,11 +160,12 @@ class MultiheadAttention(eqx_core.Module):
         qk_size = query_size // num_heads if qk_size is None else qk_size
         vo_size = query_size // num_heads if vo_size is None else vo_size
         keys = jr.split(key, 4)
+        linear = functools.partial(Linear, dtype=dtype, weight_init=weight_init, bias_init=bias_init)
         qk_heads, vo_heads = num_heads * qk_size, num_heads * vo_size
-        self.query_proj = Linear(query_size, qk_heads, use_query_bias, dtype, key=keys[0])
-        self.key_proj = Linear(key_size, qk_heads, use_key_bias, dtype, key=keys[1])
-        self.value_proj = Linear(value_size, vo_heads, use_value_bias, dtype, key=keys[2])
-        self.output_proj = Linear(vo_heads, output_size, use_output_bias, dtype, key=keys[3])
+        self.query_proj = linear(query_size, qk_heads, use_query_bias, key=keys[0])
+        self.key_proj = linear(key_size, qk_heads, use_key_bias, key=keys[1])
+        self.value_proj = linear(value_size, vo_heads, use_value_bias, key=keys[2])
+        self.output_proj = linear(vo_heads, output_size, use_output_bias, key=keys[3])
         self.dropout = Dropout(dropout_p, inference=inference)
         self.num_heads = num_heads
         self.query_size = query_size
@@ -185,6 +191,8 @@ class MultiheadAttention(eqx_core.Module):
         inference: bool | None = None,
         deterministic: bool | None = None,
         process_heads: Callable[[Array, Array, Array], tuple[Array, Array, Array]] | None = None,
+        is_causal: bool = False,
+        implementation: Implementation = "auto",
     ) -> Array:
         """Return what each query has collected.
 
@@ -198,12 +206,18 @@ class MultiheadAttention(eqx_core.Module):
           deterministic: The old name of `inference`, deprecated.
           process_heads: Changes the heads before they attend, from three arrays `[queries or keys, num_heads, size]` to
             three of the same shapes: the place for `RotaryPositionalEmbedding`.
+          is_causal: Whether query `i` is to attend to the keys up to `i` alone, besides what `mask` says.
+          implementation: How the heads attend. "chunked" is exact, takes the queries in chunks, and keeps no logits for the
+            backward pass. "xla" and "cudnn" are those of `jax.nn.dot_product_attention`; the latter is for GPUs and half
+            precision. "auto" is "chunked" for long sequences; for short ones, or while weights are dropped, all logits are
+            computed at once, and for long ones again for the backward pass.
 
         Returns:
           `[queries, output_size]`.
 
         Raises:
-          ValueError: There are not as many keys as values, or the mask or a processed head has another shape.
+          ValueError: There are not as many keys as values; the mask or a processed head has another shape;
+            `implementation` is none of the four, or cannot drop weights, or cannot have values of another size than keys.
         """
         if deterministic is not None:
             inference = deterministic
@@ -221,24 +235,80 @@ class MultiheadAttention(eqx_core.Module):
         heads: Any = tuple(map(self._heads, projections, (query, key_, value)))
         if process_heads is not None:
             heads = _processed(process_heads, heads)
-        keys = None if key is None else jr.split(key, self.num_heads)
-        if mask is not None and mask.ndim == 3 and len(mask) != self.num_heads:
-            raise ValueError(
-                f"`MultiheadAttention.__call__(mask=...)` must have shape `(num_heads, queries, keys)` with {self.num_heads} "
-                f"heads; got `{eqx_core.tree_pformat(mask)}`. A mask `(queries, keys)` holds for all heads."
-            )
+        if mask is not None:
+            _check_mask(mask, (len(query), len(key_)), self.num_heads)
+        out = self._attend(heads, mask, key, inference, is_causal, implementation)
+        return jax.vmap(self.output_proj)(out.reshape(len(query), -1))
+
+    def _attend(
+        self,
+        heads: tuple[Array, Array, Array],
+        mask: Array | None,
+        key: PRNGKeyArray | None,
+        inference: bool | None,
+        is_causal: bool,
+        implementation: Implementation,
+    ) -> Array:
+        """Return `[queries, num_heads, vo_size]` for three arrays `[queries or keys, num_heads, size]`."""
+        drops = self._drops(inference)
+        _check_implementation(implementation, drops, heads)
+        if implementation in ("xla", "cudnn"):
+            mask = mask if mask is None or mask.ndim == 3 else mask[None]
+            return jax.nn.dot_product_attention(*heads, mask=mask, is_causal=is_causal, implementation=implementation)
+        count = len(heads[0])
+        if implementation == "chunked" or (count > CHUNK and not drops):
+            return chunked_attention(*heads, mask, is_causal)
+        if is_causal:
+            causal = jnp.tril(jnp.ones((count, len(heads[1])), bool))
+            mask = causal if mask is None else mask & jnp.broadcast_to(causal, mask.shape)
 
         def attend(query: Array, key_: Array, value: Array, mask: Array | None, key: PRNGKeyArray | None) -> Array:
             return dot_product_attention(query, key_, value, mask, self.dropout, key=key, inference=inference)
 
-        mask_axis = 0 if mask is not None and mask.ndim == 3 else None
-        axes = (1, 1, 1, mask_axis, None if keys is None else 0)
-        arguments: Any = (*heads, mask, keys)
-        out = jax.vmap(attend, in_axes=axes, out_axes=1, axis_size=self.num_heads)(*arguments)
-        return jax.vmap(self.output_proj)(out.reshape(len(query), -1))
+        keys = None if key is None else jr.split(key, self.num_heads)
+        axes = (1, 1, 1, 0 if mask is not None and mask.ndim == 3 else None, None if keys is None else 0)
+        mapped = jax.vmap(attend, in_axes=axes, out_axes=1, axis_size=self.num_heads)
+        return (jax.checkpoint(mapped) if count > CHUNK else mapped)(*heads, mask, keys)
+
+    def _drops(self, inference: bool | None) -> bool:
+        p = self.dropout.p
+        keeps_all = isinstance(p, int | float) and p == 0
+        return not (keeps_all or (self.dropout.inference if inference is None else inference))
 
     def _heads(self, projection: Linear, x: Array) -> Array:
         return jax.vmap(projection)(x).reshape(len(x), self.num_heads, -1)
+
+
+def _check_mask(mask: Array, shape: tuple[int, ...], heads: int | None = None) -> None:
+    """Raise ValueError unless `mask` has this shape, or, if there are heads, one for each."""
+    per_head = heads is not None and mask.ndim == 3
+    if mask.shape[1:] != shape if per_head else mask.shape != shape:
+        raise ValueError(
+            f"`MultiheadAttention.__call__(mask=...)` must have shape `(queries, keys)` = `{shape}`, or "
+            f"`(num_heads, queries, keys)`; got `{eqx_core.tree_pformat(mask)}`. Broadcast it by `jnp.broadcast_to`."
+        )
+    if per_head and len(mask) != heads:
+        raise ValueError(
+            f"`MultiheadAttention.__call__(mask=...)` must have shape `(num_heads, queries, keys)` with {heads} heads; got "
+            f"`{eqx_core.tree_pformat(mask)}`. A mask `(queries, keys)` holds for all heads."
+        )
+
+
+def _check_implementation(implementation: str, drops: bool, heads: tuple[Array, Array, Array]) -> None:
+    name = "`MultiheadAttention.__call__(implementation=...)`"
+    if implementation not in get_args(Implementation):
+        raise ValueError(f'{name} must be "auto", "chunked", "xla" or "cudnn"; got {implementation!r}.')
+    if implementation != "auto" and drops:
+        raise ValueError(
+            f'{name} must be "auto" while attention weights are dropped; got {implementation!r}. Leave it out, or pass '
+            f"`inference=True`."
+        )
+    sizes = [x.shape[-1] for x in heads]
+    if implementation in ("xla", "cudnn") and sizes[0] != sizes[2]:
+        raise ValueError(
+            f'{name} must be "auto" or "chunked" for values of another size than keys, {sizes[2]} and {sizes[0]}; got '
+            f"{implementation!r}."
+        )
 
 
 def _processed(process_heads: Callable[..., Any], heads: tuple[Array, ...]) -> tuple[Array, ...]:

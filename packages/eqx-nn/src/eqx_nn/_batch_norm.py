@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 import eqx_core
 
-from ._standardise import affine, scale_and_shift, widen
+from ._standardise import affine, widen
 from ._state import State, StateIndex
 from ._stateful_layer import StatefulLayer
 from ._uniform import default_dtype
@@ -134,11 +134,16 @@ class BatchNorm(StatefulLayer):
         statistics = self._batch_statistics(wide) if training else None
         update = self._update_ema if self.mode == "ema" else self._update_batch
         (mean, variance), state = update(state, statistics)
+        # One multiplication and one addition an entry; the rest is done once a channel.
+        scale = jax.lax.rsqrt(jnp.real(variance).astype(jnp.finfo(wide.dtype).dtype) + self.eps).astype(wide.dtype)
+        if self.weight is not None:
+            scale = scale * self.weight.astype(wide.dtype)
+        shift = -mean.astype(wide.dtype) * scale
+        if self.bias is not None:
+            shift = shift + self.bias.astype(wide.dtype)
         per_channel = (self.input_size, *[1] * (len(shape) - 1))
-        mean, variance = (p.astype(wide.dtype).reshape(per_channel) for p in (mean, variance))
-        weight, bias = (None if p is None else p.reshape(per_channel) for p in (self.weight, self.bias))
-        out = (wide - mean) * jax.lax.rsqrt(variance + self.eps)
-        return scale_and_shift(out, weight, bias).astype(x.dtype), state
+        out = wide * scale.reshape(per_channel) + shift.reshape(per_channel)
+        return out.astype(x.dtype), state
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of each channel over the batch."""

@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 import eqx_core
 
+from ._initialise import Initialiser
 from ._kernel import PAD_MODES, check_channels, check_groups, draw_kernel, parse_padding, parse_padding_mode
 from ._per_axis import Pairs, per_axis
 from ._uniform import default_dtype
@@ -53,6 +54,8 @@ class Conv(eqx_core.Module):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Draw weight and bias from the uniform law on [-lim, lim), lim = 1/sqrt(in_channels / groups * kernel's size).
@@ -72,10 +75,16 @@ class Conv(eqx_core.Module):
           padding_mode: What the padding consists of: "ZEROS", or the input "REFLECT"ed, "REPLICATE"d from its edge, or
             "CIRCULAR".
           dtype: Of weight and bias, floating or complex; by default float64 if 64 bits are enabled, else float32.
+          weight_init: One of `jax.nn.initializers`, or any function `(key, shape, dtype) -> array`, in place of the law
+            above. It sees `[*kernel_size, in_channels / groups, out_channels / groups]`, once for each
+            group.
+          bias_init: Likewise; it sees `[out_channels]`.
           key: Decides the values drawn.
 
         Raises:
-          ValueError: An argument is none of the above, or the channels cannot be split into that many groups.
+          ValueError: An argument is none of the above; the channels cannot be split into that many groups; or an
+            initialiser returns another shape or dtype than it is called with.
+          TypeError: An initialiser cannot be called.
 
         Example:
           >>> conv = eqx_nn.Conv(2, in_channels=1, out_channels=4, kernel_size=3, padding="same", key=jr.key(0))
@@ -90,7 +99,18 @@ class Conv(eqx_core.Module):
         self.dilation = per_axis(dilation, num_spatial_dims, "Conv(dilation=...)")
         self.padding = parse_padding(padding, num_spatial_dims, "Conv(padding=...)")
         self.padding_mode = parse_padding_mode(padding_mode, "Conv(padding_mode=...)")
-        self.weight, self.bias = draw_kernel(key, in_channels, out_channels, self.kernel_size, groups, use_bias, dtype)
+        self.weight, self.bias = draw_kernel(
+            "Conv",
+            key,
+            in_channels,
+            out_channels,
+            self.kernel_size,
+            groups,
+            use_bias,
+            dtype,
+            weight_init,
+            bias_init,
+        )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.groups = groups
@@ -145,6 +165,8 @@ class Conv1d(Conv):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Take the arguments of `Conv`, without the first one.
@@ -165,6 +187,8 @@ class Conv1d(Conv):
             use_bias,
             padding_mode,
             dtype,
+            weight_init=weight_init,
+            bias_init=bias_init,
             key=key,
         )
 
@@ -185,6 +209,8 @@ class Conv2d(Conv):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Take the arguments of `Conv`, without the first one.
@@ -205,6 +231,8 @@ class Conv2d(Conv):
             use_bias,
             padding_mode,
             dtype,
+            weight_init=weight_init,
+            bias_init=bias_init,
             key=key,
         )
 
@@ -225,6 +253,8 @@ class Conv3d(Conv):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Take the arguments of `Conv`, without the first one.
@@ -245,5 +275,7 @@ class Conv3d(Conv):
             use_bias,
             padding_mode,
             dtype,
+            weight_init=weight_init,
+            bias_init=bias_init,
             key=key,
         )

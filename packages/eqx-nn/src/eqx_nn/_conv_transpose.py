@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 import eqx_core
 
+from ._initialise import Initialiser
 from ._kernel import check_channels, check_groups, draw_kernel, parse_padding, parse_padding_mode
 from ._per_axis import Pairs, per_axis
 from ._uniform import default_dtype
@@ -58,6 +59,8 @@ class ConvTranspose(eqx_core.Module):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Draw weight and bias as `Conv` does.
@@ -78,10 +81,16 @@ class ConvTranspose(eqx_core.Module):
           use_bias: Whether to add a bias to each output channel.
           padding_mode: "ZEROS"; or "CIRCULAR", with "SAME" or "SAME_LOWER" and no `output_padding`.
           dtype: Of weight and bias, floating or complex; by default float64 if 64 bits are enabled, else float32.
+          weight_init: One of `jax.nn.initializers`, or any function `(key, shape, dtype) -> array`, in place of the law
+            above. It sees `[*kernel_size, in_channels / groups, out_channels / groups]`, once for each
+            group.
+          bias_init: Likewise; it sees `[out_channels]`.
           key: Decides the values drawn.
 
         Raises:
-          ValueError: An argument is none of the above, or the channels cannot be split into that many groups.
+          ValueError: An argument is none of the above; the channels cannot be split into that many groups; or an
+            initialiser returns another shape or dtype than it is called with.
+          TypeError: An initialiser cannot be called.
           NotImplementedError: `padding_mode` is "REFLECT" or "REPLICATE", or "CIRCULAR" with other arguments.
 
         Example:
@@ -100,7 +109,18 @@ class ConvTranspose(eqx_core.Module):
         self.padding_mode = parse_padding_mode(padding_mode, "ConvTranspose(padding_mode=...)")
         _check_output_padding(self.output_padding, self.stride)
         _check_mode(self.padding_mode, self.padding, self.output_padding)
-        self.weight, self.bias = draw_kernel(key, in_channels, out_channels, self.kernel_size, groups, use_bias, dtype)
+        self.weight, self.bias = draw_kernel(
+            "ConvTranspose",
+            key,
+            in_channels,
+            out_channels,
+            self.kernel_size,
+            groups,
+            use_bias,
+            dtype,
+            weight_init,
+            bias_init,
+        )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.groups = groups
@@ -196,6 +216,8 @@ class ConvTranspose1d(ConvTranspose):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Take the arguments of `ConvTranspose`, without the first one; `output_padding` comes before `padding`.
@@ -217,6 +239,8 @@ class ConvTranspose1d(ConvTranspose):
             use_bias,
             padding_mode,
             dtype,
+            weight_init=weight_init,
+            bias_init=bias_init,
             key=key,
         )
 
@@ -238,6 +262,8 @@ class ConvTranspose2d(ConvTranspose):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Take the arguments of `ConvTranspose`, without the first one; `output_padding` comes before `padding`.
@@ -259,6 +285,8 @@ class ConvTranspose2d(ConvTranspose):
             use_bias,
             padding_mode,
             dtype,
+            weight_init=weight_init,
+            bias_init=bias_init,
             key=key,
         )
 
@@ -280,6 +308,8 @@ class ConvTranspose3d(ConvTranspose):
         padding_mode: str = "ZEROS",
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Take the arguments of `ConvTranspose`, without the first one; `output_padding` comes before `padding`.
@@ -301,5 +331,7 @@ class ConvTranspose3d(ConvTranspose):
             use_bias,
             padding_mode,
             dtype,
+            weight_init=weight_init,
+            bias_init=bias_init,
             key=key,
         )

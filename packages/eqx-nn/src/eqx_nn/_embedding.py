@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 import eqx_core
 
+from ._initialise import Initialiser, draw
 from ._uniform import default_dtype
 
 
@@ -30,6 +31,7 @@ class Embedding(eqx_core.Module):
         weight: Array | None = None,
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
         key: PRNGKeyArray | None = None,
     ):
         """Draw the table from the standard normal law, or take one.
@@ -39,11 +41,14 @@ class Embedding(eqx_core.Module):
           embedding_size: The length of each row.
           weight: The table itself; the sizes, if given too, must be its own.
           dtype: Of a table that is drawn; by default float64 if 64 bits are enabled, else float32.
+          weight_init: One of `jax.nn.initializers`, or any function `(key, shape, dtype) -> array`, in place of the normal
+            law. It sees `[num_embeddings, embedding_size]`.
           key: Decides the values drawn.
 
         Raises:
-          ValueError: Neither a table nor both sizes and a key are given; a size is negative; or the table is not two-
-            dimensional or of another size.
+          ValueError: Neither a table nor both sizes and a key are given; a size is negative; the table is not two-
+            dimensional or of another size; or the initialiser returns another shape or dtype than it is called with.
+          TypeError: An initialiser cannot be called.
 
         Example:
           >>> embedding = eqx_nn.Embedding(100, 8, key=jr.key(0))
@@ -53,7 +58,7 @@ class Embedding(eqx_core.Module):
           (3, 8)
         """
         if weight is None:
-            weight = _draw(num_embeddings, embedding_size, dtype, key)
+            weight = _draw(num_embeddings, embedding_size, dtype, weight_init, key)
         shape = jnp.shape(weight)
         wanted = (num_embeddings, embedding_size)
         if len(shape) != 2 or any(size not in (None, own) for size, own in zip(wanted, shape, strict=True)):
@@ -87,7 +92,13 @@ class Embedding(eqx_core.Module):
         return self.weight[x]
 
 
-def _draw(num_embeddings: int | None, embedding_size: int | None, dtype: Any, key: PRNGKeyArray | None) -> Array:
+def _draw(
+    num_embeddings: int | None,
+    embedding_size: int | None,
+    dtype: Any,
+    weight_init: Initialiser | None,
+    key: PRNGKeyArray | None,
+) -> Array:
     if num_embeddings is None or embedding_size is None or key is None:
         raise ValueError(
             "`Embedding(num_embeddings=..., embedding_size=..., key=...)` must all be given; got None. Or give the "
@@ -98,4 +109,6 @@ def _draw(num_embeddings: int | None, embedding_size: int | None, dtype: Any, ke
             f"`Embedding(num_embeddings=..., embedding_size=...)` must be at least 0; got {num_embeddings} and "
             f"{embedding_size}. Give the number of rows, and their length."
         )
-    return jr.normal(key, (num_embeddings, embedding_size), default_dtype(dtype))
+    init = jr.normal if weight_init is None else weight_init
+    shape = (num_embeddings, embedding_size)
+    return draw(init, key, shape, default_dtype(dtype), "Embedding(weight_init=...)")

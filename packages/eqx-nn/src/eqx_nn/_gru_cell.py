@@ -11,7 +11,8 @@ from jaxtyping import Array, PRNGKeyArray
 import eqx_core
 
 from ._check_vector import check_vector
-from ._uniform import default_dtype, uniform
+from ._initialise import Draw, Initialiser
+from ._uniform import default_dtype
 
 
 class GRUCell(eqx_core.Module):
@@ -43,6 +44,8 @@ class GRUCell(eqx_core.Module):
         use_bias: bool = True,
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Draw all parameters from the uniform law on [-1/sqrt(hidden_size), 1/sqrt(hidden_size)).
@@ -52,7 +55,15 @@ class GRUCell(eqx_core.Module):
           hidden_size: The size of the hidden state.
           use_bias: Whether to have biases.
           dtype: Of the parameters; by default float64 if 64 bits are enabled, else float32.
+          weight_init: One of `jax.nn.initializers`, or any function `(key, shape, dtype) -> array`, in place of the law
+            above. It sees `[input_size, hidden_size]`, then `[hidden_size, hidden_size]`: once
+            for each gate.
+          bias_init: Likewise; it sees the shape of each bias.
           key: Decides the values drawn.
+
+        Raises:
+          ValueError: An initialiser returns another shape or dtype than it is called with.
+          TypeError: An initialiser cannot be called.
 
         Example:
           >>> cell = eqx_nn.GRUCell(2, 3, key=jr.key(0))
@@ -62,11 +73,12 @@ class GRUCell(eqx_core.Module):
         """
         dtype = default_dtype(dtype)
         limit = math.sqrt(1 / hidden_size) if hidden_size else 1.0
+        draw = Draw("GRUCell", weight_init, bias_init, dtype, limit)
         keys = jr.split(key, 4)
-        self.weight_ih = uniform(keys[0], (3 * hidden_size, input_size), dtype, limit)
-        self.weight_hh = uniform(keys[1], (3 * hidden_size, hidden_size), dtype, limit)
-        self.bias = uniform(keys[2], (3 * hidden_size,), dtype, limit) if use_bias else None
-        self.bias_n = uniform(keys[3], (hidden_size,), dtype, limit) if use_bias else None
+        self.weight_ih = draw.weight(keys[0], (3 * hidden_size, input_size), 3)
+        self.weight_hh = draw.weight(keys[1], (3 * hidden_size, hidden_size), 3)
+        self.bias = draw.bias(keys[2], (3 * hidden_size,)) if use_bias else None
+        self.bias_n = draw.bias(keys[3], (hidden_size,)) if use_bias else None
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.use_bias = use_bias

@@ -9,8 +9,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 import eqx_core
 
+from ._initialise import Draw, Initialiser
 from ._per_axis import Pairs, padding_per_axis
-from ._uniform import uniform
 
 # What `jnp.pad` calls each way of padding.
 PAD_MODES = {"ZEROS": "constant", "REFLECT": "reflect", "REPLICATE": "edge", "CIRCULAR": "wrap"}
@@ -18,6 +18,7 @@ PADDINGS = ("SAME", "SAME_LOWER", "VALID")
 
 
 def draw_kernel(
+    layer: str,
     key: PRNGKeyArray,
     in_channels: int,
     out_channels: int,
@@ -25,16 +26,17 @@ def draw_kernel(
     groups: int,
     use_bias: bool,
     dtype: Any,
+    weight_init: Initialiser | None,
+    bias_init: Initialiser | None,
 ) -> tuple[Array, Array | None]:
     """Return the weight, `[out_channels, in_channels / groups, *kernel_size]`, and the bias or None."""
     inputs = in_channels // groups
     fan_in = inputs * math.prod(kernel_size)
     limit = 1 / math.sqrt(fan_in) if fan_in else 1.0
     weight_key, bias_key = jr.split(key, 2)
-    weight = uniform(weight_key, (out_channels, inputs, *kernel_size), dtype, limit)
-    if not use_bias:
-        return weight, None
-    return weight, uniform(bias_key, (out_channels, *[1] * len(kernel_size)), dtype, limit)
+    draw = Draw(layer, weight_init, bias_init, dtype, limit)
+    weight = draw.weight(weight_key, (out_channels, inputs, *kernel_size), groups)
+    return weight, draw.bias(bias_key, (out_channels, *[1] * len(kernel_size))) if use_bias else None
 
 
 def check_groups(layer: str, in_channels: int, out_channels: int, groups: int) -> None:

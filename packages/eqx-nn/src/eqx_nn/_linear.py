@@ -10,7 +10,8 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 import eqx_core
 
-from ._uniform import default_dtype, uniform
+from ._initialise import Draw, Initialiser
+from ._uniform import default_dtype
 
 
 class Linear(eqx_core.Module):
@@ -36,6 +37,8 @@ class Linear(eqx_core.Module):
         use_bias: bool = True,
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Draw weight and bias from the uniform law on [-1/sqrt(in_features), 1/sqrt(in_features)).
@@ -45,10 +48,15 @@ class Linear(eqx_core.Module):
           out_features: The size of the output, likewise.
           use_bias: Whether to add a bias.
           dtype: Of weight and bias, floating or complex; by default float64 if 64 bits are enabled, else float32.
+          weight_init: One of `jax.nn.initializers`, or any function `(key, shape, dtype) -> array`, in place of the law
+            above. It sees `[in_features, out_features]`; its result is transposed.
+          bias_init: Likewise; it sees `[out_features]`.
           key: Decides the values drawn.
 
         Raises:
-          ValueError: A size is neither "scalar" nor an integer of at least 0.
+          ValueError: A size is neither "scalar" nor an integer of at least 0; or an initialiser returns another shape or
+            dtype than it is called with.
+          TypeError: An initialiser cannot be called.
 
         Example:
           >>> linear = eqx_nn.Linear(3, 2, key=jr.key(0))
@@ -63,8 +71,9 @@ class Linear(eqx_core.Module):
         inputs, outputs = _size(in_features, "in_features"), _size(out_features, "out_features")
         limit = 1 / math.sqrt(inputs) if inputs else 1.0
         weight_key, bias_key = jr.split(key, 2)
-        self.weight = uniform(weight_key, (outputs, inputs), dtype, limit)
-        self.bias = uniform(bias_key, (outputs,), dtype, limit) if use_bias else None
+        draw = Draw("Linear", weight_init, bias_init, dtype, limit)
+        self.weight = draw.weight(weight_key, (outputs, inputs))
+        self.bias = draw.bias(bias_key, (outputs,)) if use_bias else None
         self.in_features = in_features
         self.out_features = out_features
         self.use_bias = use_bias

@@ -11,7 +11,8 @@ from jaxtyping import Array, PRNGKeyArray
 import eqx_core
 
 from ._check_vector import check_vector
-from ._uniform import default_dtype, uniform
+from ._initialise import Draw, Initialiser
+from ._uniform import default_dtype
 
 
 class LSTMCell(eqx_core.Module):
@@ -41,6 +42,8 @@ class LSTMCell(eqx_core.Module):
         use_bias: bool = True,
         dtype: Any = None,
         *,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Draw all parameters from the uniform law on [-1/sqrt(hidden_size), 1/sqrt(hidden_size)).
@@ -50,7 +53,15 @@ class LSTMCell(eqx_core.Module):
           hidden_size: The size of the hidden state, and of the cell state.
           use_bias: Whether to have a bias.
           dtype: Of the parameters; by default float64 if 64 bits are enabled, else float32.
+          weight_init: One of `jax.nn.initializers`, or any function `(key, shape, dtype) -> array`, in place of the law
+            above. It sees `[input_size, hidden_size]`, then `[hidden_size, hidden_size]`: once
+            for each gate.
+          bias_init: Likewise; it sees the shape of the bias.
           key: Decides the values drawn.
+
+        Raises:
+          ValueError: An initialiser returns another shape or dtype than it is called with.
+          TypeError: An initialiser cannot be called.
 
         Example:
           >>> cell = eqx_nn.LSTMCell(2, 3, key=jr.key(0))
@@ -61,10 +72,11 @@ class LSTMCell(eqx_core.Module):
         """
         dtype = default_dtype(dtype)
         limit = math.sqrt(1 / hidden_size) if hidden_size else 1.0
+        draw = Draw("LSTMCell", weight_init, bias_init, dtype, limit)
         keys = jr.split(key, 3)
-        self.weight_ih = uniform(keys[0], (4 * hidden_size, input_size), dtype, limit)
-        self.weight_hh = uniform(keys[1], (4 * hidden_size, hidden_size), dtype, limit)
-        self.bias = uniform(keys[2], (4 * hidden_size,), dtype, limit) if use_bias else None
+        self.weight_ih = draw.weight(keys[0], (4 * hidden_size, input_size), 4)
+        self.weight_hh = draw.weight(keys[1], (4 * hidden_size, hidden_size), 4)
+        self.bias = draw.bias(keys[2], (4 * hidden_size,)) if use_bias else None
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.use_bias = use_bias
@@ -89,7 +101,9 @@ class LSTMCell(eqx_core.Module):
         h, c = hidden
         for name, x, size in (("input", input, self.input_size), *(("hidden", x, self.hidden_size) for x in hidden)):
             check_vector("LSTMCell", name, x, size)
-        gates = self.weight_ih @ input + self.weight_hh @ h
+        # Transposed once before a scan, not in each of its steps.
+        weight_ih, weight_hh = jax.lax.optimization_barrier((self.weight_ih.T, self.weight_hh.T))
+        gates = input @ weight_ih + h @ weight_hh
         if self.bias is not None:
             gates = gates + self.bias
         i, f, g, o = jnp.split(gates, 4)

@@ -1,5 +1,6 @@
 """Multilayer perceptron: `MLP`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 import eqx_core
 import eqx_filter
 
+from ._initialise import Initialiser
 from ._linear import Linear
 
 
@@ -56,6 +58,8 @@ class MLP(eqx_core.Module):
         dtype: Any = None,
         *,
         scan: bool = False,
+        weight_init: Initialiser | None = None,
+        bias_init: Initialiser | None = None,
         key: PRNGKeyArray,
     ):
         """Make the layers, each as `Linear` does.
@@ -72,6 +76,8 @@ class MLP(eqx_core.Module):
           dtype: Of the parameters; by default float64 if 64 bits are enabled, else float32.
           scan: Whether to run the hidden layers by `jax.lax.scan`, which compiles faster when they are many. The
             outputs are the same.
+          weight_init: As for `Linear`, in all layers.
+          bias_init: Likewise.
           key: Decides the initial parameters.
 
         Raises:
@@ -87,12 +93,14 @@ class MLP(eqx_core.Module):
         keys = jr.split(key, depth + 1)
         sizes = [in_size, *[width_size] * depth]
 
-        def make_hidden(i: int) -> Linear:
-            return Linear(sizes[i], width_size, use_bias, dtype, key=keys[i])
+        linear = functools.partial(Linear, dtype=dtype, weight_init=weight_init, bias_init=bias_init)
 
-        last = Linear(sizes[-1], out_size, use_final_bias, dtype, key=keys[-1])
+        def make_hidden(i: int) -> Linear:
+            return linear(sizes[i], width_size, use_bias, key=keys[i])
+
+        last = linear(sizes[-1], out_size, use_final_bias, key=keys[-1])
         if scan and depth:
-            stack = jax.vmap(lambda key: Linear(width_size, width_size, use_bias, dtype, key=key))(keys[1:depth])
+            stack = jax.vmap(lambda key: linear(width_size, width_size, use_bias, key=key))(keys[1:depth])
             self.layers = (make_hidden(0), stack, last)
         else:
             self.layers = (*map(make_hidden, range(depth)), last)

@@ -77,6 +77,6 @@ class RMSNorm(eqx_core.Module):
         """
         check_shape("RMSNorm", x, self.shape)
         wide = widen(x)
-        scaled = wide * jax.lax.rsqrt(jnp.mean(jnp.real(wide * jnp.conj(wide))) + self.eps)
-        out = scale_and_shift(scaled, self.weight, self.bias).astype(x.dtype)
+        scale = jax.lax.rsqrt(jnp.mean(jnp.real(wide * jnp.conj(wide))) + self.eps)
+        out = scale_and_shift(wide * scale.astype(wide.dtype), self.weight, self.bias).astype(x.dtype)
         return out if state is UNSET else (out, state)

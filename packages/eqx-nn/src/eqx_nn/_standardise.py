@@ -25,7 +25,7 @@ def standardise(x: Array, eps: float, axes: Sequence[int] | None = None) -> Arra
     """Return `(x - mean) / sqrt(variance + eps)` over some axes, or all, for `x` from `widen`."""
     centred = x - jnp.mean(x, axes, keepdims=True)
     variance = jnp.mean(jnp.real(centred * jnp.conj(centred)), axes, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + eps)
+    return centred * jax.lax.rsqrt(variance + eps).astype(x.dtype)
 
 
 def scale_and_shift(x: Array, weight: Array | None, bias: Array | None) -> Array:

@@ -10,6 +10,8 @@ import jax.tree_util as jtu
 
 import eqx_core
 
+from ._state_writes import marked
+
 _Value = TypeVar("_Value")
 _Model = TypeVar("_Model")
 _P = ParamSpec("_P")
@@ -98,19 +100,19 @@ class State:
           KeyError: The state has no value at the index.
         """
         value = self._lookup(index, "get")
-        if isinstance(index.init, _Deleted):
-            _check_axes(index, value)
+        _check_axes(index, value, "get")
         return value
 
     def set(self, index: StateIndex[_Value], value: _Value) -> "State":
         """Return a state with another value at an index. This one can no longer be used.
 
         Raises:
-          ValueError: `index` is no `StateIndex`; the state is an old one; or `value` is of another structure, shape or
-            dtype than the one before.
+          ValueError: `index` is no `StateIndex`; the state is an old one; the value before has got a batch axis by
+            mistake; or `value` is of another structure, shape or dtype than it.
           KeyError: The state has no value at the index.
         """
         old = self._lookup(index, "set")
+        _check_axes(index, old, "set")
         value = jtu.tree_map(_strong, value)
         if _struct(old) != _struct(value):
             raise ValueError(
@@ -118,7 +120,7 @@ class State:
                 f"`{eqx_core.tree_pformat(old)}`, at `{_name(index.marker)}`; got `{eqx_core.tree_pformat(value)}`. "
                 f"Cast or reshape it, or make the initial value like it."
             )
-        return self._replace({index.marker: value}, "set")
+        return self._replace({index.marker: marked(_name(index.marker), old, value)}, "set")
 
     def substate(self, pytree: Any) -> "State":
         """Return the part of the state that belongs to the layers in `pytree`. This one can still be used.
@@ -150,11 +152,12 @@ class State:
             )
         return self._replace(values, "update")
 
-    def _current(self, method: str) -> dict[Any, Any]:
+    def _current(self, method: str, marker: object = None) -> dict[Any, Any]:
         if self._values is None:
+            at = "" if marker is None else f", for `{_name(marker)}`"
             raise ValueError(
-                f"`State.{method}` must not be used on an old state, one that `set` or `update` has replaced; got one. "
-                f"Use the state that came back: `x, state = layer(x, state)`, not `x, new = layer(x, state)` and then "
+                f"`State.{method}` must not be used on an old state, one that `set` or `update` has replaced; got one"
+                f"{at}. Use the state that came back: `x, state = layer(x, state)`, not `x, new = layer(x, state)` and then "
                 f"`state` again. To keep a copy on purpose, make it before: `jax.tree.map(lambda x: x, state)`."
             )
         return self._values
@@ -165,7 +168,7 @@ class State:
                 f"`State.{method}(index=...)` must be a `StateIndex`; got `{type(index).__qualname__}`. A layer holds "
                 f"one as a field: `self.calls = eqx.nn.StateIndex(jnp.array(0))`."
             )
-        values = self._current(method)
+        values = self._current(method, index.marker)
         if index.marker not in values:
             raise KeyError(
                 f"`State.{method}`: there is no value for `{_name(index.marker)}`; the state belongs to another model."
@@ -247,7 +250,7 @@ def delete_init_state(model: _Model) -> _Model:
     def deleted(node: Any) -> Any:
         if not _holds_init(node):
             return node
-        return _index(node.marker, _Deleted(tuple(map(jnp.ndim, jtu.tree_leaves(node.init)))))
+        return _index(node.marker, _Deleted(_axes(node)))
 
     return jtu.tree_map(deleted, model, is_leaf=_is_index)
 
@@ -284,11 +287,16 @@ def _struct(value: Any) -> Any:
     return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
-def _check_axes(index: StateIndex, value: Any) -> None:
-    for leaf, axes in zip(jtu.tree_leaves(value), index.init.axes, strict=True):
+def _axes(index: StateIndex) -> tuple[int, ...]:
+    """Return how many axes each array had at first."""
+    return index.init.axes if isinstance(index.init, _Deleted) else tuple(map(jnp.ndim, jtu.tree_leaves(index.init)))
+
+
+def _check_axes(index: StateIndex, value: Any, method: str) -> None:
+    for leaf, axes in zip(jtu.tree_leaves(value), _axes(index), strict=True):
         if jnp.ndim(leaf) > axes:
             raise ValueError(
-                f"`State.get(index=...)` must find an array with {axes} axes at `{_name(index.marker)}`; got "
+                f"`State.{method}(index=...)` must find an array with {axes} axes at `{_name(index.marker)}`; got "
                 f"`{eqx_core.tree_pformat(leaf)}`: an earlier `vmap` has given the state a batch axis. Share the state in "
                 f"that `vmap`: `in_axes=(0, None), out_axes=(0, None)` for `(x, state)`. If every member of the batch is "
                 f"to have a state of its own, map over the state here too."

@@ -1,10 +1,12 @@
 """Neural networks and other parameterised functions as PyTrees, and transformations that accept them.
 
-All of eqx under one name: everything here belongs to `eqx_core` or `eqx_filter`, and the layers are in `eqx.nn`,
-checkpoints in `eqx.serialise`, differentiable loops in `eqx.loops`.
+All of eqx under one name. What is here belongs to `eqx_core` or `eqx_filter`; the layers are in `eqx.nn`, checkpoints in
+`eqx.serialise`, differentiable loops in `eqx.loops`. These parts are loaded when they are first asked for.
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any as _Any
 
 from eqx_core import (
     AbstractClassVar as AbstractClassVar,
@@ -23,13 +25,8 @@ from eqx_core import (
     static_field as static_field,
     tree_at as tree_at,
     tree_check as tree_check,
-    tree_diff as tree_diff,
-    tree_doctor as tree_doctor,
     tree_equal as tree_equal,
     tree_flatten_one_level as tree_flatten_one_level,
-    tree_pformat as tree_pformat,
-    tree_pprint as tree_pprint,
-    tree_summary as tree_summary,
 )
 from eqx_filter import (
     Enumeration as Enumeration,
@@ -77,6 +74,52 @@ from eqx_filter import (
     wait as wait,
 )
 
-from . import debug as debug, internal as internal, loops as loops, nn as nn, serialise as serialise
+if TYPE_CHECKING:
+    from eqx_core import (
+        tree_diff as tree_diff,
+        tree_doctor as tree_doctor,
+        tree_pformat as tree_pformat,
+        tree_pprint as tree_pprint,
+        tree_summary as tree_summary,
+    )
+    from eqx_nn import (
+        tree_inference as tree_inference,
+    )
+    from eqx_serialise import (
+        default_deserialise_filter_spec as default_deserialise_filter_spec,
+        default_serialise_filter_spec as default_serialise_filter_spec,
+        tree_deserialise_leaves as tree_deserialise_leaves,
+        tree_serialise_leaves as tree_serialise_leaves,
+    )
+
+    from . import debug as debug, internal as internal, loops as loops, nn as nn, serialise as serialise
 
 __version__ = _version("eqx")
+
+_PARTS = ("debug", "internal", "loops", "nn", "serialise")
+# Where the names are that belong here and load one of the parts, or something else that few programs need.
+_LATER = {
+    "default_deserialise_filter_spec": "eqx_serialise",
+    "default_serialise_filter_spec": "eqx_serialise",
+    "tree_deserialise_leaves": "eqx_serialise",
+    "tree_diff": "eqx_core",
+    "tree_doctor": "eqx_core",
+    "tree_inference": "eqx_nn",
+    "tree_pformat": "eqx_core",
+    "tree_pprint": "eqx_core",
+    "tree_serialise_leaves": "eqx_serialise",
+    "tree_summary": "eqx_core",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    """Load a part, or one of the names that need it, when it is first asked for."""
+    if name in _PARTS:
+        return _import_module(f".{name}", __name__)
+    if name in _LATER:
+        return globals().setdefault(name, getattr(_import_module(_LATER[name]), name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PARTS, *_LATER})

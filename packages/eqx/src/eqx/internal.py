@@ -8,10 +8,12 @@ from eqx_core.internal import (
     GetKey as GetKey,
     Static as Static,
     TreeWLCustom as TreeWLCustom,
+    begin_construction as begin_construction,
     borrow_attributes as borrow_attributes,
     closure_to_pytree as closure_to_pytree,
     doc_remove_args as doc_remove_args,
     doc_repr as doc_repr,
+    end_construction as end_construction,
     left_broadcast_to as left_broadcast_to,
     register_cache as register_cache,
     str2jax as str2jax,
@@ -26,6 +28,7 @@ from eqx_filter.internal import (
     branched_error_if as branched_error_if,
     breakpoint_if as breakpoint_if,
     cached_filter_eval_shape as cached_filter_eval_shape,
+    check_each_trace as check_each_trace,
     create_vprim as create_vprim,
     debug_backward_nan as debug_backward_nan,
     error_if as error_if,
@@ -67,4 +70,18 @@ from eqx_filter.internal import (
     unvmap_any_p as unvmap_any_p,
     unvmap_max as unvmap_max,
     unvmap_max_p as unvmap_max_p,
+)
+from eqx_loops import (
+    AbstractProgressMeter as AbstractProgressMeter,
+    MaybeBuffer as MaybeBuffer,
+    NoProgressMeter as NoProgressMeter,
+    TextProgressMeter as TextProgressMeter,
+    TqdmProgressMeter as TqdmProgressMeter,
+    buffer_at_set as buffer_at_set,
+    scan as scan,
+    while_loop as while_loop,
+)
+from eqx_loops.internal import (
+    maybe_set_p as maybe_set_p,
+    select_if_vmap_p as select_if_vmap_p,
 )

@@ -45,8 +45,10 @@ from eqx_nn import (
     StatefulLayer as StatefulLayer,
     StateIndex as StateIndex,
     WeightNorm as WeightNorm,
+    check_state as check_state,
     delete_init_state as delete_init_state,
     inference_mode as inference_mode,
     make_with_state as make_with_state,
+    reinit as reinit,
     tree_inference as tree_inference,
 )

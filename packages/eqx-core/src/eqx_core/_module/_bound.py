@@ -17,7 +17,9 @@ class BoundMethod(Module):
     """A method of a Module, bound to an instance: what `instance.method` gives.
 
     Its one child is the instance, so it can be passed through transformations. Two are equal if their functions are
-    and their instances are. Attributes that it does not have itself are those of the function.
+    and their instances are. If the instance cannot be hashed, because it holds arrays, it is hashed by identity, as
+    Python's own methods are: so it can be the step of a `jax.lax.scan`. Attributes that it does not have itself are those
+    of the function.
 
     Example:
       >>> class Doubler(Module):
@@ -41,6 +43,18 @@ class BoundMethod(Module):
     def __wrapped__(self) -> types.MethodType:
         return types.MethodType(self.__func__, self.__self__)
 
+    def __hash__(self) -> int:
+        try:
+            return super().__hash__()
+        except TypeError:
+            return hash((self.__func__, id(self.__self__)))
+
+    def __eq__(self, other: object) -> Any:
+        # The caches of JAX compare what may hold traced values, of which `==` says nothing.
+        if type(other) is BoundMethod and other.__self__ is self.__self__ and other.__func__ is self.__func__:
+            return True
+        return super().__eq__(other)
+
     def __reduce__(self) -> Any:
         return BoundMethod, (self.__func__, self.__self__)
 
@@ -58,6 +72,8 @@ BOUND.add(BoundMethod)
 
 class Partial(Module, Generic[_Return]):
     """Fix some arguments of a callable, as `functools.partial` does; callable and arguments are children.
+
+    Two are equal if these are. One that holds what cannot be hashed, arrays for example, is hashed by identity.
 
     Args:
       func: The callable.
@@ -77,6 +93,15 @@ class Partial(Module, Generic[_Return]):
         self.func = func
         self.args = args
         self.keywords = kwargs
+
+    def __hash__(self) -> int:
+        try:
+            return super().__hash__()
+        except TypeError:
+            return id(self)
+
+    def __eq__(self, other: object) -> Any:
+        return self is other or super().__eq__(other)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> _Return:
         return self.func(*self.args, *args, **kwargs, **self.keywords)

@@ -51,6 +51,10 @@ class Method:
             return self.__wrapped__
         return bind(self.__wrapped__, instance)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function: what stands in `vars(cls)` is taken for one by class decorators and `__init_subclass__`."""
+        return self.__wrapped__(*args, **kwargs)
+
     def __getattr__(self, name: str) -> Any:
         if name == "__wrapped__":  # Not there yet while it is being copied.
             raise AttributeError(name)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, dataclass_transform
 import jax.tree_util as jtu
 
 from .._tree_equal import tree_equal
-from .._tree_pformat import tree_pformat
 from .._typed_key import ATOMS, type_of_static
 from ._checks import (
     TRANSFORMED,
@@ -297,6 +296,8 @@ class Module(Hashable, metaclass=ModuleMeta):
         return isinstance(other, Module) and tree_equal(self, other)
 
     def __repr__(self) -> str:
+        from .._tree_pformat import tree_pformat  # The printer is loaded when something is to be shown.
+
         return tree_pformat(self)
 
 

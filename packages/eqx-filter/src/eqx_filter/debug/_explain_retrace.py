@@ -37,7 +37,9 @@ def explain_retrace(fn: Any, *, report: Callable[[str], Any] = to_stderr) -> Any
       `<lambda>` is traced again, for the 2nd time. Since the most similar call:
         `x['a']`: shape (2,) became (3,)
     """
-    if isinstance(fn, (Jitted, JitF)):
+    if isinstance(fn, JitF):
+        return dataclasses.replace(fn, jitted=explain_retrace(fn.jitted, report=report))
+    if isinstance(fn, Jitted):
         options = {**dict(fn.options), "explain": report}
         return dataclasses.replace(fn, options=tuple(sorted(options.items())))
     if isinstance(fn, eqx_core.Partial) and isinstance(fn.func, (Jitted, JitF)):

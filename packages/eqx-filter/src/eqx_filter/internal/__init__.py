@@ -18,6 +18,7 @@ from .._nondifferentiable import (
     nondifferentiable_backward as nondifferentiable_backward,
     nondifferentiable_backward_p as nondifferentiable_backward_p,
 )
+from .._trace_checks import check_each_trace as check_each_trace
 from .._unvmap import (
     unvmap_all as unvmap_all,
     unvmap_all_p as unvmap_all_p,

@@ -245,6 +245,10 @@ def _on_host(number: Any, *args: Any, **params: Any) -> list[np.ndarray]:
     before, _HOST.called_back = getattr(_HOST, "called_back", False), True
     try:
         return [np.asarray(jr.key_data(x) if _is_key(x) else x) for x in _impl(number, *args, **params)]
+    except Exception as error:
+        # It is an error of the program that calls back, which need not be told beside it.
+        error.__dict__["logged_by_jax"] = False
+        raise
     finally:
         _HOST.called_back = before
 

@@ -1,0 +1,62 @@
+"""unxt and coordinax on `eqx.equinox_alias`: quantities and vectors, with converters, checks and dispatch on types."""
+
+import sys
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqx
+
+if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
+    pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
+try:
+    # Both compute when they are imported, and rely on promotion.
+    with warnings.catch_warnings(action="default"), jax.numpy_dtype_promotion("standard"):
+        import coordinax as cx
+        import unxt as u
+except ImportError as e:
+    pytest.skip(f"coordinax cannot be imported: {e}", allow_module_level=True)
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(autouse=True)
+def _promotion():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def test_quantities_are_modules_that_know_their_unit():
+    length, time = u.Quantity(jnp.array([1.0, 2.0]), "m"), u.Quantity(2.0, "s")
+    assert isinstance(length, eqx.Module)
+    speed = eqx.filter_jit(lambda a, b: a / b)(length, time)
+    np.testing.assert_allclose(speed.to_value("km / h"), [1.8, 3.6], rtol=1e-5)
+    assert eqx.tree_equal(jax.tree.map(lambda x: x, speed), speed)
+    with pytest.raises(Exception, match="convertible"):
+        length + time
+
+
+def test_quantities_are_differentiated():
+    slope = u.experimental.grad(lambda x: x**2, units=("m",))(u.Quantity(3.0, "m"))
+    np.testing.assert_allclose(slope.to_value("m"), 6.0)
+
+
+def test_vectors_are_converted():
+    point = cx.vecs.CartesianPos3D.from_([1.0, 2.0, 2.0], "km")
+    assert isinstance(point, eqx.Module)
+    sphere = point.vconvert(cx.vecs.SphericalPos)
+    np.testing.assert_allclose(sphere.r.to_value("km"), 3.0, rtol=1e-6)
+    back = eqx.filter_jit(lambda v: v.vconvert(cx.vecs.CartesianPos3D))(sphere)
+    np.testing.assert_allclose(back.z.to_value("m"), 2000.0, rtol=1e-4)
+    np.testing.assert_allclose((point + point).x.to_value("km"), 2.0)
+
+
+def test_runtime_checks_raise_an_error_that_both_names_catch():
+    import equinox
+
+    with pytest.raises(equinox.EquinoxRuntimeError) as caught:
+        cx.vecs.SphericalPos(r=u.Quantity(-1.0, "m"), theta=u.Quantity(1.0, "rad"), phi=u.Quantity(0.0, "rad"))
+    assert isinstance(caught.value, eqx.EquinoxRuntimeError)
