@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import eqx
+
+if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
+    pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
 pytest.importorskip("jaxtyping", reason="jaxtyping is not installed")
 pytest.importorskip("beartype", reason="beartype is not installed")
 pytest.importorskip("optax", reason="the program trains with optax")

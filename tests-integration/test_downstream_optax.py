@@ -1,5 +1,7 @@
 """optax over Modules: every family of optimisers, masks, and one optimiser for each part of a model."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -8,6 +10,8 @@ import pytest
 
 import eqx
 
+if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
+    pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
 optax = pytest.importorskip("optax", reason="optax is not installed")
 
 X = jr.normal(jr.key(0), (16, 3))

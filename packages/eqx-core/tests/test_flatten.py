@@ -353,6 +353,16 @@ def test_static_values_of_other_types_are_other_values(one, other):
     assert (StaticOnly(one) == StaticOnly(other)) is False
 
 
+def test_two_names_of_a_dtype_are_one_static_value():
+    """Layers are given `jnp.float32`, and take over the dtype of an array, which equals it."""
+    one, other = StaticOnly(jnp.float32), StaticOnly(jnp.zeros(1, jnp.float32).dtype)
+    assert jtu.tree_structure(one) == jtu.tree_structure(other)
+    assert jtu.tree_structure(one) != jtu.tree_structure(StaticOnly(jnp.dtype("float16")))
+    assert eqx.tree_equal(one, other) is True
+    assert one == other
+    assert hash(one) == hash(other)
+
+
 def test_jit_tells_static_values_apart_and_traces_once_for_each():
     traces = []
 

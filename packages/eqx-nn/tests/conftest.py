@@ -75,3 +75,21 @@ def x64():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+# Here the programs are compiled as users have them: for speed, memory, or to the last digit of another library.
+_OPTIMISED = {
+    "test_against_pytorch",
+    "test_attention",
+    "test_batch_norm",
+    "test_chunked_attention",
+    "test_layer_and_rms_norm",
+}
+
+
+@pytest.fixture(autouse=True)
+def _quickly_compiled(request):
+    """Leave out XLA's optimisations, which would take half of the time of the suite, where the formula is what is tested."""
+    jax.config.update("jax_disable_most_optimizations", request.path.stem not in _OPTIMISED)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

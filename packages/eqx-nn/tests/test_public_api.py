@@ -53,9 +53,11 @@ NAMES = [
     "StateIndex",
     "StatefulLayer",
     "WeightNorm",
+    "check_state",
     "delete_init_state",
     "inference_mode",
     "make_with_state",
+    "reinit",
     "tree_inference",
 ]
 

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
@@ -33,6 +34,10 @@ ATOMS = frozenset(
 )
 
 
+# `jnp.float32`, like an array's dtype, says which dtype: programs write one and compare it with the other.
+_DTYPES = (np.dtype, type(jnp.float32))
+
+
 class Compared:
     """A value that cannot be hashed, as a key: equal to another of the same type that `==` says is equal."""
 
@@ -53,8 +58,8 @@ class Compared:
 def typed_key(value: Any) -> Hashable:
     """Return a hashable key that two values share just if they are equal and of the same type, all the way down.
 
-    So 1, 1.0 and True have three keys, as have 0.0 and -0.0; every NaN has the same one. Dicts and sets do not count
-    the order. NumPy arrays are compared by dtype, shape and bytes, JAX arrays by identity, dataclasses by `==` and by
+    So 1, 1.0 and True have three keys, as have 0.0 and -0.0; every NaN has the same one. `jnp.float32` and
+    `np.dtype("float32")` have the same one too. Dicts and sets do not count the order. NumPy arrays are compared by dtype, shape and bytes, JAX arrays by identity, dataclasses by `==` and by
     the keys of the fields that it compares.
 
     Example:
@@ -83,6 +88,8 @@ def typed_key(value: Any) -> Hashable:
         )
     if isinstance(value, (jax.Array, enum.Enum)):
         return kind, Compared(value)
+    if isinstance(value, _DTYPES):
+        return np.dtype, np.dtype(value)
     if isinstance(value, slice):
         return kind, *map(typed_key, (value.start, value.stop, value.step))
     if not jtu.all_leaves([value]):
@@ -122,7 +129,7 @@ def type_of_static(value: Any) -> Hashable | None:
     if kind is float:
         return kind if value and value == value else None
     if kind is not tuple:
-        return kind if _is_atom(kind, value) else None
+        return np.dtype if isinstance(value, _DTYPES) else kind if _is_atom(kind, value) else None
     known = _TYPES_OF.get(id(value))
     if known is not None and known[0] is value:
         return known[1]
@@ -136,7 +143,7 @@ def type_of_static(value: Any) -> Hashable | None:
 
 
 def _is_atom(kind: type, value: Any) -> bool:
-    if isinstance(value, (enum.Enum, np.dtype)):
+    if isinstance(value, enum.Enum):
         return True
     # Equal to itself alone, and nothing to look into.
     return not _has_equality(kind) and jtu.all_leaves((value,))
