@@ -407,9 +407,10 @@ def fuzz(session):
 
 @nox.session
 def bench(session):
-    """Measure our packages beside their peers."""
+    """Measure our packages beside their peers, and write the tables and the chart when every topic was measured."""
     session.install(*FRESH, *SOURCES, "--group", "bench")
     session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "benchmarks/report.py")
 
 
 @nox.session

@@ -88,7 +88,7 @@ class ResNet(eqx.Module):
 def load_data(seed):
     """Return images and labels to train on, and others, a fifth of all, to test with."""
     images, labels = load_digits(return_X_y=True)
-    images = images.reshape(-1, 1, 8, 8).astype(np.float32) / 16
+    images = images.reshape(-1, 1, 8, 8).astype(jnp.result_type(float)) / 16
     train_x, test_x, train_y, test_y = train_test_split(
         images, labels.astype(np.int32), test_size=0.2, stratify=labels, random_state=seed
     )

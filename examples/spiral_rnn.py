@@ -46,9 +46,9 @@ class RNN(eqx.Module):
 
 
 def make_spirals(number, length, key):
-    """Return spirals `f32[number, length, 2]` with a little noise, and whether each turns left, `f32[number]`."""
+    """Return spirals `f[number, length, 2]` with a little noise, and whether each turns left, `f[number]`."""
     left_key, start_key, noise_key = jr.split(key, 3)
-    left = jr.bernoulli(left_key, shape=(number,)).astype(jnp.float32)
+    left = jr.bernoulli(left_key, shape=(number,)).astype(float)
     start = jr.uniform(start_key, (number, 1), maxval=2 * jnp.pi)
     time = jnp.linspace(0, 1, length)[None]
     angle = start + (2 * left - 1)[:, None] * 4 * jnp.pi * time

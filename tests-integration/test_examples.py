@@ -123,7 +123,7 @@ def test_a_residual_network_learns_digits_and_is_saved_with_its_state(tmp_path):
 def test_a_recurrent_network_learns_which_way_spirals_turn(tmp_path):
     options = (
         "--steps",
-        40,
+        60,
         "--length",
         12,
         "--batch-size",
@@ -138,7 +138,7 @@ def test_a_recurrent_network_learns_which_way_spirals_turn(tmp_path):
     done = _run(*options, script=EXAMPLES / "spiral_rnn.py")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("RNN(\n")
-    assert "40/40 steps, loss " in done.stdout
+    assert "60/60 steps, loss " in done.stdout
     assert float(re.search(r"held-out accuracy: ([\d.]+) %", done.stdout)[1]) > 80
     assert {file.name for file in tmp_path.iterdir()} == {"spirals.png"}
     assert _size_of_png(tmp_path / "spirals.png")[0] >= 1000
