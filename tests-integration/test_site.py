@@ -76,6 +76,12 @@ def test_code_has_a_button_that_copies_it(page):
     assert copied.strip() == page.locator("pre code").first.inner_text().strip()
 
 
+def test_examples_of_the_reference_are_shown_as_code(page, address):
+    page.goto(f"{address}/reference/trees/")
+    shown = page.locator(".highlight code", has_text=">>> tree_at(").first
+    assert shown.inner_text().splitlines()[0] == '>>> tree_at(lambda t: t["a"][0], {"a": (1, 2)}, 10)'
+
+
 @pytest.mark.parametrize("path", ["index.html", "reference/trees/", "all_of_eqx/", "benchmarks/"])
 def test_a_phone_needs_no_sideways_scrolling(browser, address, path):
     phone = browser.new_page(viewport={"width": 375, "height": 700})
