@@ -328,8 +328,15 @@ def downstream(session):
 
 # Libraries that publish their tests, and which of these say nothing about us: docs/downstream.md has the reasons.
 SUITES = {
+    "haliax": [
+        "--ignore=tests/test_fp8.py",
+        "--ignore=tests/test_int8.py",
+        "--deselect=tests/test_pool.py::test_mean_pool_1d",
+        "--deselect=tests/test_random.py::test_pareto",
+    ],
     "paramax": [],
     "quax": ["--deselect=tests/unit/test_fast_module.py::test_degradation_is_not_silent"],
+    "tinygp": [],
     "traceax": [],
 }
 

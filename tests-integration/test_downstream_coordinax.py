@@ -1,10 +1,9 @@
-"""unxt and coordinax on `eqx.equinox_alias`: quantities and vectors, with converters, checks and dispatch on types."""
+"""coordinax on `eqx.equinox_alias`: vectors, with converters, checks and dispatch on types."""
 
 import sys
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,21 +26,6 @@ pytestmark = pytest.mark.filterwarnings("default")
 def _promotion():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
-
-
-def test_quantities_are_modules_that_know_their_unit():
-    length, time = u.Quantity(jnp.array([1.0, 2.0]), "m"), u.Quantity(2.0, "s")
-    assert isinstance(length, eqx.Module)
-    speed = eqx.filter_jit(lambda a, b: a / b)(length, time)
-    np.testing.assert_allclose(speed.to_value("km / h"), [1.8, 3.6], rtol=1e-5)
-    assert eqx.tree_equal(jax.tree.map(lambda x: x, speed), speed)
-    with pytest.raises(Exception, match="convertible"):
-        length + time
-
-
-def test_quantities_are_differentiated():
-    slope = u.experimental.grad(lambda x: x**2, units=("m",))(u.Quantity(3.0, "m"))
-    np.testing.assert_allclose(slope.to_value("m"), 6.0)
 
 
 def test_vectors_are_converted():

@@ -76,6 +76,41 @@ def test_blocks_of_layers_are_stacked():
     np.testing.assert_allclose(stacked.fold(x).array, by_hand.array, rtol=1e-4)
 
 
+def test_gradients_of_a_stack_are_those_without_checkpoints():
+    Layers = hax.Axis("layers", 3)
+
+    class Block(eqx.Module):
+        weight: hax.NamedArray
+        scale: float = hax.field(static=True)
+
+        @staticmethod
+        def init(key):
+            return Block(hax.random.normal(key, In), 0.5)
+
+        def __call__(self, x):
+            return hax.tanh(x * self.weight * self.scale)
+
+    def gradient(policy):
+        stacked = hax.nn.Stacked.init(Layers, Block, gradient_checkpointing=policy)(jr.split(jr.PRNGKey(0), 3))
+        return eqx.filter_grad(lambda stacked: hax.sum(stacked.fold(hax.ones(In))).scalar())(stacked)
+
+    plain, saving = gradient(False), gradient(True)
+    assert plain.stacked.scale == 0.5
+    np.testing.assert_allclose(plain.stacked.weight.array, saving.stacked.weight.array, rtol=1e-5)
+    assert np.all(plain.stacked.weight.array != 0)
+
+
+def test_named_jit_donates_and_layers_give_their_state_by_name():
+    layer = hax.nn.Linear.init(In, Out, key=jr.PRNGKey(0))
+    double = hax.named_jit(lambda layer: jax.tree.map(lambda x: 2 * x, layer), donate_args=(True,))
+    doubled = double(jax.tree.map(jnp.copy, layer))
+    np.testing.assert_allclose(doubled.weight.array, 2 * layer.weight.array)
+    state = hax.state_dict.to_state_dict(layer)
+    assert set(state) == {"weight", "bias"}
+    loaded = hax.state_dict.from_state_dict(doubled, state)
+    assert eqx.tree_equal(loaded, layer)
+
+
 def test_abstract_construction():
     struct = eqx.filter_eval_shape(hax.nn.Linear.init, In, Out, key=jr.PRNGKey(0))
     assert struct.weight.axes == hax.nn.Linear.init(In, Out, key=jr.PRNGKey(0)).weight.axes

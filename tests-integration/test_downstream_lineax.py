@@ -94,6 +94,45 @@ def test_structured_operators_use_their_structure():
     np.testing.assert_allclose(lx.linear_solve(bands, jnp.array(B), lx.Tridiagonal()).value, expected, rtol=1e-5)
 
 
+def test_gradients_flow_through_structured_solves():
+    """With M = inv(A), the derivative of M b towards E is -M E M b; here E is the identity, or b is moved."""
+    cases = {
+        "diagonal": (lambda s: lx.DiagonalLinearOperator(s + jnp.array([1.0, 2.0, 4.0])), lx.Diagonal()),
+        "triangular": (
+            lambda s: lx.MatrixLinearOperator(jnp.tril(A) + s * jnp.eye(3), lx.lower_triangular_tag),
+            lx.Triangular(),
+        ),
+        "tridiagonal": (
+            lambda s: lx.TridiagonalLinearOperator(s + jnp.array([4.0, 3.0, 2.0]), jnp.ones(2), jnp.full(2, 0.5)),
+            lx.Tridiagonal(),
+        ),
+    }
+    for make, solver in cases.values():
+
+        def solution(s, b, make=make, solver=solver):
+            return lx.linear_solve(make(s), b, solver).value
+
+        zero, b = jnp.array(0.0), jnp.array(B)
+        inverse = np.linalg.inv(np.array(make(zero).as_matrix()))
+        to_s, to_b = jax.jacrev(solution, argnums=(0, 1))(zero, b)
+        np.testing.assert_allclose(to_s, -inverse @ inverse @ B, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(to_b, inverse, rtol=1e-4, atol=1e-5)
+
+
+def test_composed_operators_and_tangents_of_whole_operators():
+    twice = lx.MatrixLinearOperator(jnp.array(A)) @ lx.MatrixLinearOperator(jnp.array(A).T) / 2.0
+    expected = np.linalg.solve(A @ A.T / 2, B)
+    np.testing.assert_allclose(lx.linear_solve(twice, jnp.array(B)).value, expected, rtol=1e-3)
+
+    def solution(operator):
+        return lx.linear_solve(operator, jnp.array(B), lx.LU()).value
+
+    operator = lx.MatrixLinearOperator(jnp.array(A))
+    _, tangent = eqx.filter_jvp(solution, (operator,), (lx.MatrixLinearOperator(jnp.eye(3)),))
+    inverse = np.linalg.inv(A)
+    np.testing.assert_allclose(tangent, -inverse @ inverse @ B, rtol=1e-3, atol=1e-5)
+
+
 def test_operators_of_trees_and_of_jacobians():
     tree = {"x": jnp.array([1.0, 2.0]), "y": jnp.array(3.0)}
     operator = lx.FunctionLinearOperator(lambda t: jax.tree.map(lambda v: 2.0 * v, t), jax.eval_shape(lambda: tree))

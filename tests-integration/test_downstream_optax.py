@@ -50,6 +50,26 @@ OPTIMISERS = {
     "schedule-free": lambda: optax.contrib.schedule_free_adamw(0.05),
     "muon": lambda: optax.contrib.muon(0.05),
     "prodigy": lambda: optax.contrib.prodigy(1.0),
+    "adamaxw": lambda: optax.adamaxw(0.05),
+    "adan": lambda: optax.adan(0.05),
+    "optimistic adam": lambda: optax.optimistic_adam_v2(0.05),
+    "signum": lambda: optax.signum(0.02),
+    "acprop": lambda: optax.contrib.acprop(0.02),
+    "ademamix": lambda: optax.contrib.ademamix(0.02),
+    "simplified ademamix": lambda: optax.contrib.simplified_ademamix(0.02),
+    "adopt": lambda: optax.contrib.adopt(0.05),
+    "cocob": lambda: optax.contrib.cocob(),
+    "d-adaptation": lambda: optax.contrib.dadapt_adamw(1.0),
+    "dog": lambda: optax.contrib.dog(1.0, ("distance", 0.05)),
+    "dowg": lambda: optax.contrib.dowg(1.0),
+    "madgrad": lambda: optax.contrib.madgrad(0.02),
+    "schedule-free sgd": lambda: optax.contrib.schedule_free_sgd(0.05),
+    # Its own update takes nothing that it does not use, though its type says so.
+    "sharpness-aware": lambda: optax.GradientTransformation(
+        *optax.contrib.sam(optax.adam(0.1), optax.sgd(0.01), sync_period=2)
+    ),
+    "momo, given the loss": lambda: optax.contrib.momo_adam(0.05),
+    "polyak, given the loss": lambda: optax.polyak_sgd(0.5),
 }
 
 
@@ -88,11 +108,13 @@ def _promotion():
 
 
 def train(optimiser, model, steps=60):
+    optimiser = optax.with_extra_args_support(optimiser)
+
     @eqx.filter_jit
     def step(model, state):
         loss, grads = loss_of(model)
         params = eqx.filter(model, eqx.is_inexact_array)
-        updates, state = optimiser.update(grads, state, params)
+        updates, state = optimiser.update(grads, state, params, value=loss)
         return eqx.apply_updates(model, updates), state, loss
 
     state = optimiser.init(eqx.filter(model, eqx.is_inexact_array))
@@ -113,6 +135,17 @@ def test_every_family_trains_a_module(name):
     assert jax.tree.structure(model) == jax.tree.structure(before)
     # The state holds Modules too, so it can be saved and flattened as a model can.
     assert all(eqx.is_array(leaf) for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_array)))
+
+
+def test_gradients_of_single_examples_are_clipped():
+    """Each example's gradient is as long as 1 at most, and there is no noise: so is their mean."""
+    model = Model(jr.key(1))
+    grads = jax.vmap(lambda x, y: eqx.filter_grad(lambda m: jnp.sum((m(x) - y) ** 2))(model))(X, 100 * Y)
+    optimiser = optax.contrib.differentially_private_aggregate(1.0, 0.0, key=jr.key(0))
+    params = eqx.filter(model, eqx.is_inexact_array)
+    updates, _ = optimiser.update(grads, optimiser.init(params), params)
+    assert isinstance(updates, Model)
+    assert 0.1 < optax.tree.norm(updates) <= 1 + 1e-6
 
 
 def test_line_searches_and_quasi_newton_steps():

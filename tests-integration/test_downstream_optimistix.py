@@ -23,15 +23,18 @@ ROOT_FINDERS = {
     "Chord": optx.Chord(**TOL),
     "Bisection": optx.Bisection(**TOL),
     "LevenbergMarquardt": optx.LevenbergMarquardt(rtol=1e-4, atol=1e-4),
+    "BestSoFar": optx.BestSoFarRootFinder(optx.Newton(**TOL)),
 }
 LEAST_SQUARES = {
     "GaussNewton": optx.GaussNewton(**TOL),
     "LevenbergMarquardt": optx.LevenbergMarquardt(**TOL),
     "IndirectLevenbergMarquardt": optx.IndirectLevenbergMarquardt(**TOL),
     "Dogleg": optx.Dogleg(**TOL),
+    "BestSoFar": optx.BestSoFarLeastSquares(optx.LevenbergMarquardt(**TOL)),
 }
 MINIMISERS = {
     "BFGS": optx.BFGS(**TOL),
+    "DFP": optx.DFP(**TOL),
     "LBFGS": optx.LBFGS(**TOL),
     "NonlinearCG": optx.NonlinearCG(**TOL),
     "GradientDescent": optx.GradientDescent(learning_rate=0.1, rtol=1e-7, atol=1e-7),
@@ -147,6 +150,16 @@ def test_every_minimiser_finds_the_minimum(name):
     # The root of 2 (a - 1) + 0.4 a**3.
     np.testing.assert_allclose(solution.value["a"], [0.8698] * 2, atol=5e-3)
     np.testing.assert_allclose(solution.value["b"], -1.0, atol=5e-3)
+
+
+def test_the_best_fixed_point_and_the_minimum_of_an_interval():
+    solver = optx.BestSoFarFixedPoint(optx.FixedPointIteration(**TOL))
+    y = optx.fixed_point(lambda y, _: jnp.cos(y) / 2, solver, jnp.array(0.0)).value
+    np.testing.assert_allclose(y, np.cos(y) / 2, rtol=1e-4)
+    search = optx.GoldenSearch(rtol=1e-4, atol=1e-4)
+    options = {"lower": jnp.array(-1.0), "upper": jnp.array(2.0)}
+    lowest = optx.minimise(lambda y, _: (y - 0.7) ** 2, search, jnp.array(0.0), options=options).value
+    np.testing.assert_allclose(lowest, 0.7, atol=1e-2)
 
 
 @each_adjoint

@@ -45,6 +45,22 @@ def test_values_are_modules_and_pass_through_transforms():
         quax.quaxify(lambda a, b: a + b)(metres, area)
 
 
+def test_a_quaxified_method_is_bound_to_its_module():
+    class Area(eqx.Module):
+        factor: jax.Array
+
+        @quax.quaxify
+        def __call__(self, side):
+            """Square and scale."""
+            return side * side * self.factor
+
+    metres = unitful.Unitful(jnp.array([1.0, 2.0]), {unitful.meters: 1})
+    area = eqx.filter_jit(Area(jnp.array(3.0)))(metres)
+    assert area.units == {unitful.meters: 2}
+    np.testing.assert_allclose(area.array, [3.0, 12.0])
+    assert Area.__call__.__doc__ == "Square and scale."
+
+
 def test_values_are_built_by_the_quick_way():
     import quax._module
 

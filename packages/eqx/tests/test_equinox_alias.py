@@ -1,9 +1,10 @@
 """Under the alias equinox is eqx: the same objects, whichever way the program is run.
 
-The alias is for a whole process, so each test has one of its own.
+The alias is for a whole process. Tests that ask how it comes about have one of their own; the others share one.
 """
 
 import importlib.util
+import json
 import os
 import pickle
 import subprocess
@@ -34,8 +35,41 @@ def run_aliased(script, **kwargs):
     return run("import eqx.equinox_alias\n" + textwrap.dedent(script), **kwargs)
 
 
-def test_every_public_name_is_the_same_object():
-    differing = run_aliased("""
+SERVER = """
+import contextlib, io, json, sys, traceback
+import eqx.equinox_alias
+
+for line in sys.stdin:
+    error, output = "", io.StringIO()
+    try:
+        with contextlib.redirect_stdout(output):
+            exec(json.loads(line), {"__name__": "__main__", "eqx": eqx})
+    except Exception:
+        error = traceback.format_exc()
+    print(json.dumps([error, output.getvalue()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def aliased():
+    """Return what runs a script in one process with the alias, whose names are gone when the next one runs."""
+    command, env = [sys.executable, "-W", "error", "-c", SERVER], os.environ | {"JAX_PLATFORMS": "cpu"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=env, **pipes) as process:
+
+        def ask(script):
+            process.stdin.write(json.dumps(textwrap.dedent(script)) + "\n")
+            process.stdin.flush()
+            error, output = json.loads(process.stdout.readline())
+            assert error == ""
+            return output
+
+        yield ask
+        process.stdin.close()
+
+
+def test_every_public_name_is_the_same_object(aliased):
+    differing = aliased("""
         import importlib, types, equinox, equinox.debug, equinox.internal, equinox.nn
         import eqx, eqx.debug, eqx.internal, eqx.nn
         for part in ("", ".debug", ".internal", ".nn"):
@@ -50,8 +84,8 @@ def test_every_public_name_is_the_same_object():
     assert differing == ""
 
 
-def test_a_class_of_one_is_a_class_of_the_other():
-    run_aliased("""
+def test_a_class_of_one_is_a_class_of_the_other(aliased):
+    aliased("""
         import jax, eqx, equinox
         from equinox import *
         from equinox.nn import Linear, MLP
@@ -69,8 +103,35 @@ def test_a_class_of_one_is_a_class_of_the_other():
     """)
 
 
-def test_private_paths_lead_to_the_same_objects():
-    run_aliased("""
+def test_gradients_cross(aliased):
+    """A rule that is written with one name, a model of both and a transformation of the other."""
+    aliased("""
+        import jax, jax.numpy as jnp, equinox
+
+        class Scale(equinox.Module):
+            factor: jax.Array
+            layer: eqx.nn.Linear
+        @equinox.filter_custom_vjp
+        def tripled(x):
+            return x.factor * jnp.sum(x.layer(jnp.ones(2)))
+        @tripled.def_fwd
+        def forward(perturbed, x):
+            return tripled(x), None
+        @tripled.def_bwd
+        def backward(residual, out, perturbed, x):
+            return jax.tree.map(lambda leaf: 3 * out * jnp.ones_like(leaf), equinox.filter(x, equinox.is_array))
+
+        model = Scale(jnp.array(2.0), eqx.nn.Linear(2, 1, use_bias=False, key=jax.random.key(0)))
+        for grad in (eqx.filter_grad, equinox.filter_grad):
+            grads = eqx.filter_jit(grad(tripled))(model)
+            assert type(grads) is Scale and type(grads.layer) is equinox.nn.Linear
+            assert grads.factor == 3 and grads.layer.weight.tolist() == [[3, 3]]
+        assert eqx.tree_equal(equinox.apply_updates(model, grads), jax.tree.map(lambda leaf: leaf + 3, model))
+    """)
+
+
+def test_private_paths_lead_to_the_same_objects(aliased):
+    aliased("""
         import collections.abc, jax, jax.numpy as jnp, eqx, eqx.internal
         import equinox._custom_types, equinox.internal._omega, equinox.nn._stateful as stateful
         from equinox._custom_types import sentinel
@@ -93,8 +154,8 @@ def test_private_paths_lead_to_the_same_objects():
     """)
 
 
-def test_the_metaclass_can_be_subclassed_and_asked_for_generated_inits():
-    run_aliased("""
+def test_the_metaclass_can_be_subclassed_and_asked_for_generated_inits(aliased):
+    aliased("""
         import equinox
         from equinox._module import _has_dataclass_init, _ModuleMeta
 
@@ -121,8 +182,8 @@ def test_the_metaclass_can_be_subclassed_and_asked_for_generated_inits():
     """)
 
 
-def test_a_metaclass_can_construct_on_its_own():
-    run_aliased("""
+def test_a_metaclass_can_construct_on_its_own(aliased):
+    aliased("""
         import abc, jax, jax.numpy as jnp, equinox
         from equinox._module._module import _currently_initialising, is_abstract_module
 
@@ -150,13 +211,13 @@ def test_a_metaclass_can_construct_on_its_own():
     """)
 
 
-def test_the_version_is_that_of_the_interface():
-    major, minor, patch = run_aliased("import equinox; print(equinox.__version__)").split(".")
+def test_the_version_is_that_of_the_interface(aliased):
+    major, minor, patch = aliased("import equinox; print(equinox.__version__)").split(".")
     assert (int(major), int(minor), int(patch)) >= (0, 13, 8)
 
 
-def test_what_is_not_aliased_is_not_there():
-    run_aliased("""
+def test_what_is_not_aliased_is_not_there(aliased):
+    aliased("""
         import importlib.util
         for name in ("equinox._no_such", "equinox.nn._no_such", "equinox._module._no_such"):
             try:
@@ -209,9 +270,9 @@ def test_the_alias_is_as_lazy_as_eqx():
     run_aliased("import sys, equinox; equinox.Module; assert 'eqx_nn' not in sys.modules")
 
 
-def test_pickles_made_under_the_alias_load_without_it(tmp_path):
+def test_pickles_made_under_the_alias_load_without_it(aliased, tmp_path):
     file = tmp_path / "model.pickle"
-    run_aliased(f"""
+    aliased(f"""
         import pathlib, pickle, equinox
         model, state = equinox.nn.make_with_state(equinox.nn.BatchNorm)(3, "batch", mode="batch")
         pathlib.Path({str(file)!r}).write_bytes(pickle.dumps((equinox.nn.LayerNorm(3), model, equinox.internal.ω, equinox.field)))
@@ -223,14 +284,14 @@ def test_pickles_made_under_the_alias_load_without_it(tmp_path):
     assert others == [eqx.internal.ω, eqx.field]
 
 
-def test_pickles_that_name_equinox_load_under_the_alias(tmp_path):
+def test_pickles_that_name_equinox_load_under_the_alias(aliased, tmp_path):
     file = tmp_path / "layer.pickle"
     layer = eqx.nn.LayerNorm(3)
     # In this protocol a class is written as two lines of text.
     data = pickle.dumps((layer, eqx.Module), protocol=2)
     data = data.replace(layer.__class__.__module__.encode(), b"equinox.nn._normalisation")
     file.write_bytes(data.replace(eqx.Module.__module__.encode(), b"equinox._module._module"))
-    run_aliased(f"""
+    aliased(f"""
         import pathlib, pickle, eqx
         layer, Module = pickle.loads(pathlib.Path({str(file)!r}).read_bytes())
         assert eqx.tree_equal(layer, eqx.nn.LayerNorm(3)) and Module is eqx.Module
@@ -238,7 +299,7 @@ def test_pickles_that_name_equinox_load_under_the_alias(tmp_path):
 
 
 @needs_equinox
-def test_pickles_made_by_equinox_load_under_the_alias(tmp_path):
+def test_pickles_made_by_equinox_load_under_the_alias(aliased, tmp_path):
     file = tmp_path / "model.pickle"
     make = """
         import pathlib, pickle, jax, equinox
@@ -248,7 +309,7 @@ def test_pickles_made_by_equinox_load_under_the_alias(tmp_path):
     """
     run(textwrap.dedent(make) + f"pathlib.Path({str(file)!r}).write_bytes(pickle.dumps(model))")
     check = f"assert equinox.tree_equal(pickle.loads(pathlib.Path({str(file)!r}).read_bytes()), model)"
-    run_aliased(textwrap.dedent(make) + check)
+    aliased(textwrap.dedent(make) + check)
 
 
 PROGRAM = """
@@ -282,8 +343,8 @@ def test_exit_codes_and_errors_of_programs_pass_through(tmp_path):
     assert "ZeroDivisionError" in python("-m", "eqx.equinox_alias", "-c", "1 / 0", code=1)
 
 
-def test_wrong_usage_is_explained():
-    said = run_aliased("""
+def test_wrong_usage_is_explained(aliased):
+    said = aliased("""
         import sys
         for arguments in ([], ["-m"], ["-c"], ["-q", "program.py"], ["--help"]):
             try:
