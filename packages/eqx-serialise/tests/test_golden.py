@@ -71,7 +71,7 @@ def bits(leaf):
 
 
 def test_it_is_the_file_that_was_committed():
-    digest = "44165549eb115b1d5cfd029f9c7ee83aa302e2df5516e17678f0093a779213dd"
+    digest = "8399b47530096b3b1741c23b45d333e31ff815bf5f4c1fac05ba0214ea62fcb9"
     assert hashlib.sha256(GOLDEN.read_bytes()).hexdigest() == digest
 
 

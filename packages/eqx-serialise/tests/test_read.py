@@ -29,3 +29,16 @@ def test_damage_behind_a_full_batch_names_its_leaf(saved):
     content[-5] ^= 1
     with pytest.raises(eqx_serialise.CheckpointError, match=r"other values for `\['4'\]`"):
         eqx_serialise.load(io.BytesIO(content), tree)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_large_runs_are_read_into_memory_that_can_be_written(tmp_path, more):
+    tree = [np.arange((1 << 22) + more, dtype=np.float32), np.arange(5.0)]
+    path = tmp_path / "model"
+    eqx_serialise.save(path, tree)
+    loaded = eqx_serialise.load(path, [jax.ShapeDtypeStruct(tree[0].shape, np.float32), tree[1]])
+    np.testing.assert_array_equal(loaded[0], tree[0])
+    np.testing.assert_array_equal(loaded[1], tree[1])
+    doubled = jax.jit(lambda x: 2 * x, donate_argnums=0)(loaded[0])
+    np.testing.assert_array_equal(doubled, 2 * tree[0])
+    path.unlink()

@@ -24,7 +24,7 @@ class StoredLeaf:
       shape: The shape of an array, None for a Python value.
       size: Bytes in the file, 0 for a Python value, which is in the header.
       start: Where in the file the bytes start, None for a Python value.
-      digest: SHA-256 of the bytes, in hexadecimal; empty for a Python value.
+      digest: XXH3-128 of the bytes, in hexadecimal; empty for a Python value.
       value: The Python value, None for an array.
     """
 
@@ -65,7 +65,7 @@ class Contents(Mapping[str, StoredLeaf]):
         return len(self._leaves)
 
     def __repr__(self) -> str:
-        rows = [("path", "dtype", "shape", "bytes", "sha256")]
+        rows = [("path", "dtype", "shape", "bytes", "xxh3_128")]
         rows += [_row(name, leaf) for name, leaf in self.items()]
         lines = [f"{self.file}: {len(self)} leaves, {sum(leaf.size for leaf in self.values()):,} bytes", *_table(rows)]
         lines += [f"{shown(key)}: {shown(value)}" for key, value in self.metadata.items()]

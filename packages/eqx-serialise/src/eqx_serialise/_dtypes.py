@@ -42,6 +42,9 @@ STORED_AS = {
     **dict.fromkeys(("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), "U8"),
 }
 
+# safetensors type -> name of the dtype that is meant where nothing else is said.
+USUAL = {stored: name for name, stored in reversed(STORED_AS.items())}
+
 
 def stored_shape(dtype: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the tensor that holds an array: `shape`, or `shape + (2,)` if complex."""

@@ -27,7 +27,7 @@ def inspect(path_or_file: str | os.PathLike[str] | IO[bytes]) -> Contents:
       >>> _ = file.seek(0)
       >>> eqx_serialise.inspect(file)
       <BytesIO>: 2 leaves, 24 bytes
-      path        dtype    shape   bytes  sha256
+      path        dtype    shape   bytes  xxh3_128
       ['rate']    float    = 0.5
       ['weight']  float32  (2, 3)     24  9d908ecf
     """

@@ -14,13 +14,13 @@ from ._migrate import migrate
 from ._names import named_leaves
 from ._only import Only, picker
 from ._opened import Source, opened
-from ._paths import relative
+from ._paths import range_below, relative
 from ._read import Checkpoint, open_checkpoint
 from ._rename import Rename, new_name, renamed
 from ._restore import to_jax, to_numpy
 from ._spec import spec_of
 from ._stored_leaves import read_leaves, spec_in_file, stored_leaves
-from ._structure import classes, structure
+from ._structure import Structure, structure
 from ._without_collection import without_collection
 
 _T = TypeVar("_T")
@@ -55,8 +55,8 @@ def load(
         write, such as functions, are taken from `like`, which is left as it is.
       strict: False to keep those leaves of `like` that the file lacks, to leave those that only the
         file has, and to ignore other static values. Then at least one leaf must be found.
-      verify: Whether every byte must be what was written, by the digests in the file (SHA-256, at
-        about 2 GB a second). They guard against accidents, not against forgery.
+      verify: Whether every byte must be what was written, by the digests in the file, which
+        takes a few hundredths of a second for each GB. They guard against accidents, not against forgery.
       mmap: True to map the file into memory, so that a leaf is read when it is looked at; with
         `verify=False` that is at no cost. The file must then stay as it is: if it is cut while it
         is mapped, the process dies.
@@ -93,12 +93,14 @@ def load(
     with without_collection():
         leaves, treedef = named_leaves(like, "load(like=...)")
         wanted = {name: spec for name, leaf in leaves.items() if (spec := spec_of(leaf)) is not None}
+        theirs, classes = structure(like)
+    parts = sum(map(len, (leaves, theirs.nodes, theirs.static)))
     picks = picker(only, wanted)
     with opened(path_or_file, "load") as source:
-        checkpoint = open_checkpoint(source, verify=verify, mmap=mmap)
-        found, migrated = _migrated(checkpoint, like, verify=verify)
+        checkpoint = open_checkpoint(source, verify=verify, mmap=mmap, parts=parts)
+        found, migrated = _migrated(checkpoint, classes, verify=verify)
         found = {name: leaf for name, leaf in renamed(found, rename).items() if picks(name)}
-        static = {} if callable(rename) or callable(only) else _static(checkpoint, like, migrated, rename, picks)
+        static = {} if callable(rename) or callable(only) else _static(checkpoint, theirs, migrated, rename, picks)
         wanted = {name: spec for name, spec in wanted.items() if picks(name)}
         casts = _check_same(found, wanted, static, strict, cast, source)
         found = {name: leaf for name, leaf in found.items() if name in wanted}
@@ -108,12 +110,12 @@ def load(
     return jtu.tree_unflatten(treedef, (leaves | _as_in_like(values, leaves, share=mmap)).values())
 
 
-def _migrated(checkpoint: Checkpoint, like: Any, *, verify: bool) -> tuple[_Leaves, list[str]]:
+def _migrated(checkpoint: Checkpoint, classes: dict[str, type], *, verify: bool) -> tuple[_Leaves, list[str]]:
     """Return the leaves of the file under the names of today, and the nodes that were migrated."""
     return migrate(
         stored_leaves(checkpoint),
         checkpoint.header.structure.nodes,
-        classes(like),
+        classes,
         lambda leaves: read_leaves(checkpoint, leaves, verify=verify),
         checkpoint.source.call,
     )
@@ -121,21 +123,22 @@ def _migrated(checkpoint: Checkpoint, like: Any, *, verify: bool) -> tuple[_Leav
 
 def _static(
     checkpoint: Checkpoint,
-    like: Any,
+    theirs: Structure,
     migrated: list[str],
     rename: Mapping[str, str] | None,
     picks: Callable[[str], bool],
 ) -> dict[str, tuple[Any, Any]]:
     """Return the static values that are known of both and differ. Those of another schema may mean something else."""
-    theirs = structure(like).static
-    ours = {
-        new_name(name, rename or {}): value
-        for name, value in checkpoint.header.structure.static.items()
-        if all(relative(name, node) is None for node in migrated)
-    }
-    both = ours.keys() & theirs.keys()
+    static = checkpoint.header.structure.static
+    names, other_schema = sorted(static), set()
+    for node in migrated:
+        first, last = range_below(names, node)
+        other_schema.update(name for name in names[first:last] if relative(name, node) is not None)
+    ours = {new_name(name, rename or {}): static[name] for name in static if name not in other_schema}
     return {
-        name: (ours[name], theirs[name]) for name in ours if name in both and picks(name) and ours[name] != theirs[name]
+        name: (value, theirs.static[name])
+        for name, value in ours.items()
+        if name in theirs.static and picks(name) and value != theirs.static[name]
     }
 
 

@@ -1,4 +1,4 @@
-"""Map a file into memory: its pages are read when they are looked at."""
+"""Map a file into memory, so that its pages are read when they are looked at; or memory of no file."""
 
 import io
 import mmap
@@ -25,3 +25,13 @@ def mapped(source: Source) -> np.ndarray:
         ) from error
     # Not read-only: a computation to which the array is donated may write its result there.
     return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY), np.uint8)
+
+
+def anonymous(size: int) -> np.ndarray:
+    """Return memory that the system has filled with zeros, `u8[size]`, from the start of a page on.
+
+    NumPy asks for pages of 2 MB instead. On the virtual machine where this was measured, a fresh process took 1.2 to
+    2.1 s of CPU time to read 1 GB into those, though 0.3 s into some that had just been freed, and always 0.6 s into
+    these.
+    """
+    return np.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), np.uint8)

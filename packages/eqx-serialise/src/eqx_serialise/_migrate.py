@@ -1,6 +1,5 @@
 """Bring the leaves of a file to the schemas that the classes of `like` have."""
 
-import bisect
 import builtins
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ import eqx_core
 
 from ._checkpoint_error import CheckpointError
 from ._migration import Migration, migrations_of
-from ._paths import ROOT, joined, relative
+from ._paths import ROOT, joined, range_below, relative
 from ._shown import shown
 from ._spec import ScalarSpec, spec_of
 from ._structure import Node, class_name, schema_of
@@ -47,7 +46,7 @@ def migrate(
         if cls is None or nodes[name].schema == schema_of(cls):
             continue
         where = f"`{shown(nodes[name].cls)}` at `{shown(name)}`"
-        first, last = _range(names, name)
+        first, last = range_below(names, name)
         here = sorted(names[first:last], key=lambda leaf: order.get(leaf, len(order)))
         within = {leaf: path for leaf in here if (path := relative(leaf, name)) is not None}
         values = fetch({leaf: leaves[leaf] for leaf in within})
@@ -114,12 +113,3 @@ def _run(step: Migration, cls: type, leaves: _Leaves, where: str, call: str) -> 
                 f"`{name}` from {what}. Leave out what a file does not hold."
             )
     return result
-
-
-def _range(names: list[str], node: str) -> tuple[int, int]:
-    """Return where in sorted names those stand that start with the name of a node."""
-    if node == ROOT:
-        return 0, len(names)
-    # Not a look at each: a file may have tens of thousands of nodes to migrate, and of leaves.
-    last = bisect.bisect_right(names, node, key=lambda name: name[: len(node)])
-    return bisect.bisect_left(names, node), last

@@ -1,5 +1,6 @@
 """Reckon with the names of leaves and of the nodes above them: `layers[0]` is above `layers[0].weight`."""
 
+import bisect
 import itertools
 from collections.abc import Iterable
 
@@ -17,6 +18,15 @@ def relative(name: str, node: str) -> str | None:
     if len(rest) == len(name) or rest[0] not in ".[":
         return None
     return rest.removeprefix(".")
+
+
+def range_below(names: list[str], node: str) -> tuple[int, int]:
+    """Return where in sorted names those stand that start with the name of a node."""
+    if node == ROOT:
+        return 0, len(names)
+    # Not a look at each: a file may have tens of thousands of nodes to migrate, and of leaves.
+    last = bisect.bisect_right(names, node, key=lambda name: name[: len(node)])
+    return bisect.bisect_left(names, node), last
 
 
 def joined(node: str, name: str) -> str:

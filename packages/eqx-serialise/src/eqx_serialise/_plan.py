@@ -1,7 +1,6 @@
 """Decide what goes where in a file, before a byte of it is written."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -27,11 +26,13 @@ def plan(leaves: dict[str, Any], structure: Structure, metadata: dict[str, str])
       TypeError: A leaf is no concrete array but looks like one, or its dtype cannot be written.
       ValueError: A string is no valid text.
     """
-    arrays, tensors, values = {}, {}, {}
+    arrays, tensors, values, known = {}, {}, {}, {}
     for name, leaf in leaves.items():
         if eqx_core.is_array(leaf):
-            arrays[name], dtype = _checked_array(name, leaf)
-            tensors[name] = _sized(name, dtype, arrays[name], weak=getattr(leaf, "weak_type", False))
+            arrays[name], dtype = _checked_array(name, leaf, known)
+            shape = stored_shape(dtype, arrays[name].shape)
+            size = math.prod(shape) * ITEM_SIZES[stored_as(dtype)]
+            tensors[name] = Tensor(name, dtype, shape, 0, size, getattr(leaf, "weak_type", False))
         elif isinstance(spec_of(leaf), ScalarSpec):
             if isinstance(leaf, str):
                 check_text(leaf, f"`{name}` in `save(tree)`")
@@ -42,15 +43,9 @@ def plan(leaves: dict[str, Any], structure: Structure, metadata: dict[str, str])
     start = 0
     for name in order:
         stop = start + tensors[name].stop
-        tensors[name] = replace(tensors[name], start=start, stop=stop)
+        tensors[name] = tensors[name]._replace(start=start, stop=stop)
         start = stop
     return {name: arrays[name] for name in order}, Header(tensors, values, structure, metadata)
-
-
-def _sized(name: str, dtype: str, array: Any, *, weak: bool) -> Tensor:
-    shape = stored_shape(dtype, tuple(array.shape))
-    size = math.prod(shape) * ITEM_SIZES[stored_as(dtype)]
-    return Tensor(name, dtype, shape, 0, size, weak)
 
 
 def _order(tensor: Tensor) -> tuple[bool, int]:
@@ -59,8 +54,12 @@ def _order(tensor: Tensor) -> tuple[bool, int]:
     return tensor.stop % 64 != 0, -ITEM_SIZES[stored_as(tensor.dtype)]
 
 
-def _checked_array(name: str, leaf: Any) -> tuple[Any, str]:
-    """Return the array to write for `leaf`, and the dtype of the leaf."""
+def _checked_array(name: str, leaf: Any, known: dict[Any, str]) -> tuple[Any, str]:
+    """Return the array to write for `leaf`, and the dtype of the leaf.
+
+    Args:
+      known: The dtypes of other leaves as a file spells them: NumPy takes long to name one.
+    """
     if isinstance(leaf, jax.core.Tracer):
         raise TypeError(
             f"`save(tree)` must hold concrete arrays; got a tracer at `{name}`. "
@@ -71,14 +70,17 @@ def _checked_array(name: str, leaf: Any) -> tuple[Any, str]:
             f"`save(tree)` must hold plain arrays; got a masked array at `{name}`. Save its `data` and its `mask`."
         )
     try:
-        dtype = key_dtype(leaf) if is_key(leaf) else leaf.dtype.name
-        stored_as(dtype)
+        if leaf.dtype not in known:
+            dtype = key_dtype(leaf) if is_key(leaf) else leaf.dtype.name
+            stored_as(dtype)
+            known[leaf.dtype] = dtype
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"`save(tree)` must hold arrays of dtypes that JAX has; got {error} at `{name}`. "
             "Convert that leaf, or leave it out."
         ) from error
-    return (jr.key_data(leaf) if is_key(leaf) else leaf), dtype
+    dtype = known[leaf.dtype]
+    return (jr.key_data(leaf) if dtype.startswith("key<") else leaf), dtype
 
 
 def _refuse_array_like(name: str, leaf: Any) -> None:

@@ -40,7 +40,8 @@ def save(
     Raises:
       TypeError: A leaf is no concrete array but looks like one, or its dtype cannot be written; or
         the `__schema__` of a class is no integer.
-      ValueError: Two leaves have one name, or a name, a string or the metadata cannot be written.
+      ValueError: Two leaves have one name; a name, a string or the metadata cannot be written; or the
+        header would be longer than 100 MB, or larger in memory than `load` takes.
       RuntimeError: An array has been donated, or parts of it are on other machines.
       OSError: The file cannot be written.
 
@@ -54,7 +55,7 @@ def save(
     """
     with without_collection():
         leaves, _ = named_leaves(tree, "save(tree)")
-        arrays, header = plan(leaves, structure(tree), _checked(metadata))
+        arrays, header = plan(leaves, structure(tree)[0], _checked(metadata))
     with writable(path_or_file, "save") as file:
         write_checkpoint(file, arrays, header)
 

@@ -1,7 +1,7 @@
 """What a leaf is, apart from its value: what must be equal in the file and in `like`."""
 
-from dataclasses import dataclass
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 
@@ -12,8 +12,7 @@ from ._python_values import SCALARS
 _SHORT = (("bfloat", "bf"), ("float", "f"), ("uint", "u"), ("int", "i"), ("complex", "c"))
 
 
-@dataclass(frozen=True)
-class ArraySpec:
+class ArraySpec(NamedTuple):
     """The dtype, for example `float32` or `key<fry>`, and the shape of an array."""
 
     dtype: str
@@ -28,8 +27,7 @@ class ArraySpec:
         return f"{dtype}[{','.join(map(str, self.shape))}]"
 
 
-@dataclass(frozen=True)
-class ScalarSpec:
+class ScalarSpec(NamedTuple):
     """The type of a Python value, for example `float`."""
 
     type: str
@@ -41,6 +39,12 @@ class ScalarSpec:
 def spec_of(leaf: Any) -> ArraySpec | ScalarSpec | None:
     """Return what `leaf` is, or None if it is of a kind that a file does not hold."""
     if eqx_core.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
-        return ArraySpec(leaf.dtype.name, tuple(leaf.shape))
+        return ArraySpec(_name(leaf.dtype), tuple(leaf.shape))
     # Not `isinstance`: a member of an enumeration is more than the integer in it.
     return ScalarSpec(type(leaf).__name__) if type(leaf) in SCALARS else None
+
+
+@functools.lru_cache(maxsize=64)
+def _name(dtype: Any) -> str:
+    # NumPy takes microseconds to name one, and a model has thousands of leaves of few dtypes.
+    return dtype.name

@@ -36,28 +36,25 @@ class Structure:
     static: dict[str, Any]
 
 
-def structure(tree: Any) -> Structure:
-    """Return the structure of `tree`, to be written or to be compared.
+def structure(tree: Any) -> tuple[Structure, dict[str, type]]:
+    """Return the structure of `tree`, to be written or to be compared; and the classes of its nodes, by name.
 
     Raises:
       TypeError: A class has a `__schema__` that is no integer of at least 1.
     """
     nodes: dict[str, Node] = {}
+    classes: dict[str, type] = {}
     static: dict[str, Any] = {}
     for name, node, is_node in _walk(tree):
         if not is_text(name):
             continue  # Nothing that has this name is written, so nothing can be missed.
         if is_node:
             nodes[name] = Node(class_name(type(node)), schema_of(type(node)))
+            classes[name] = type(node)
             static |= {joined(name, field): value for field, value in _static_fields(node)}
         elif (description := to_description(node)) is not None:
             static[name] = description
-    return Structure(nodes, static)
-
-
-def classes(tree: Any) -> dict[str, type]:
-    """Return the classes of the nodes of `tree`, by the names of the nodes."""
-    return {name: type(node) for name, node, is_node in _walk(tree) if is_node}
+    return Structure(nodes, static), classes
 
 
 def class_name(cls: type) -> str:

@@ -1,13 +1,12 @@
-"""Write a checkpoint: the tensors from their buffers, then the header with their digests before them."""
+"""Write a checkpoint: the header, the tensors from their buffers, then their digests into the header."""
 
-from dataclasses import replace
 from typing import IO, Any
 
 import numpy as np
+import xxhash
 
-from ._digests import Digests
 from ._dtypes import to_bytes
-from ._header import MAX_LENGTH, Header, header_to_bytes
+from ._header import Header, header_to_bytes, seal
 
 # Native byte order: a dtype of the other one is not equal to these.
 _AS_THEY_ARE = {np.dtype(name) for name in ("float32", "float64", "float16", "int32", "int64", "uint32", "uint8")}
@@ -21,28 +20,22 @@ def write_checkpoint(file: IO[bytes], arrays: dict[str, Any], header: Header) ->
       header: What `plan` returned.
 
     Raises:
-      ValueError: The header would be longer than readers take.
+      ValueError: The header would be longer than readers take, or take more memory than `load` allows it.
       RuntimeError: The values of an array are not at hand.
     """
-    # Digests are known when the tensors have been written, so the header comes last.
+    # Digests are known when the tensors have been written, and the header is as long without them.
     start = file.tell()
-    room = len(header_to_bytes(header))
-    if room > MAX_LENGTH:
-        raise ValueError(
-            f"`save(tree)` must need a header of at most {MAX_LENGTH} bytes; got {room}. "
-            "Save fewer leaves or less metadata."
-        )
-    _write_all(file, bytes(room))
-    with Digests() as digests:
-        for name, array in arrays.items():
-            raw = _raw(_on_host(name, array))
-            digests.add(raw)
-            _write_all(file, raw.data)
-        known = zip(arrays, digests.result(), strict=True)
-    tensors = header.tensors | {name: replace(header.tensors[name], digest=digest) for name, digest in known}
+    first = header_to_bytes(header)
+    _write_all(file, memoryview(first))
+    digests: dict[str, str] = {}
+    for name, array in arrays.items():
+        raw = _raw(_on_host(name, array)).data
+        # At once, while it is at hand: 0.03 s for 1 GB are not worth a thread.
+        digests[name] = xxhash.xxh3_128_hexdigest(raw)
+        _write_all(file, raw)
     end = file.tell()
     file.seek(start)
-    _write_all(file, header_to_bytes(replace(header, tensors=tensors)))
+    _write_all(file, seal(first, (digests[name] for name in header.tensors)))
     file.seek(end)
 
 
@@ -63,7 +56,7 @@ def _on_host(name: str, array: Any) -> np.ndarray:
         ) from error
 
 
-def _write_all(file: IO[bytes], content: bytes | memoryview) -> None:
+def _write_all(file: IO[bytes], content: memoryview) -> None:
     # An unbuffered file may write less than it is given.
     while content:
         content = content[file.write(content) :]
