@@ -37,7 +37,8 @@ def run_topic(a):
 def start_topic(a, topic):
     """Run one topic in a process of its own, print what it prints and keep a copy."""
     words = [sys.executable, __file__, *sys.argv[1:], "--child", topic]
-    env = {"JAX_PLATFORMS": "cpu", **os.environ}
+    # Threads of PyTorch that wait would spin, and be counted as CPU time.
+    env = {"JAX_PLATFORMS": "cpu", "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     with (
         open(a.out / f"{topic}.txt", "w") as copy,
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process,

@@ -12,20 +12,20 @@ from timing import compare, eqx_likes, note, optional
 KEY = jax.random.PRNGKey(0)
 
 
-def _x(*shape):
+def normal(*shape):
     return jax.random.normal(KEY, shape, jnp.float32)
 
 
 CASES = {
     # name -> (input, sizes)
-    "Linear b256 1024-1024": _x(256, 1024),
-    "Conv2d b8 32-64 k3 64x64": _x(8, 32, 64, 64),
-    "MHA seq512 d256 h8": _x(512, 256),
-    "MHA seq2048 d256 h8": _x(2048, 256),
-    "LSTMCell scan T256 b32 64-128": _x(256, 32, 64),
-    "LayerNorm 512x1024": _x(512, 1024),
-    "BatchNorm b64 c64 16x16": _x(64, 64, 16, 16),
-    "MLP b256 512x3": _x(256, 512),
+    "Linear b256 1024-1024": normal(256, 1024),
+    "Conv2d b8 32-64 k3 64x64": normal(8, 32, 64, 64),
+    "MHA seq512 d256 h8": normal(512, 256),
+    "MHA seq2048 d256 h8": normal(2048, 256),
+    "LSTMCell scan T256 b32 64-128": normal(256, 32, 64),
+    "LayerNorm 512x1024": normal(512, 1024),
+    "BatchNorm b64 c64 16x16": normal(64, 64, 16, 16),
+    "MLP b256 512x3": normal(256, 512),
 }
 
 
@@ -83,11 +83,11 @@ def _eqx_fns(eqx):
 
 def _raw_fns():
     """Straight jnp on batched arrays: what a hand-written program does."""
-    lin = lambda i, o: {"w": _x(i, o) * 0.02, "b": jnp.zeros(o)}
+    lin = lambda i, o: {"w": normal(i, o) * 0.02, "b": jnp.zeros(o)}
     ap = lambda p, x: x @ p["w"] + p["b"]
     out = {"Linear b256 1024-1024": (lin(1024, 1024), ap)}
     out["Conv2d b8 32-64 k3 64x64"] = (
-        {"w": _x(64, 32, 3, 3) * 0.02, "b": jnp.zeros((64, 1, 1))},
+        {"w": normal(64, 32, 3, 3) * 0.02, "b": jnp.zeros((64, 1, 1))},
         lambda p, x: jax.lax.conv_general_dilated(x, p["w"], (1, 1), "SAME") + p["b"],
     )
 
@@ -115,7 +115,7 @@ def _raw_fns():
         return jax.lax.scan(step, (z, z), xs)[0][0]
 
     out["LSTMCell scan T256 b32 64-128"] = (
-        {"wx": _x(64, 512) * 0.05, "wh": _x(128, 512) * 0.05, "b": jnp.zeros(512)},
+        {"wx": normal(64, 512) * 0.05, "wh": normal(128, 512) * 0.05, "b": jnp.zeros(512)},
         lstm,
     )
 
@@ -257,11 +257,26 @@ def main():
         makers["haiku"] = _hk_fns
     fns = {k: v() for k, v in makers.items()}
     tfns = _torch_fns() if optional("torch") else {}
-    for case, x in CASES.items():
+    measure(CASES, fns, tfns)
+
+
+def measure(cases, fns, tfns):
+    """Time every case, and note its memory, of each contender that has it.
+
+    Args:
+      cases: The input of each case.
+      fns: By contender and case, the parameters and the function of parameters and input.
+      tfns: The PyTorch module of a case.
+    """
+    for case, x in cases.items():
         fwd, bwd, mem = {}, {}, {}
+        real = jnp.issubdtype(x.dtype, jnp.inexact)
         for name, table in fns.items():
+            if case not in table:
+                continue
             p, f = table[case]
-            g = lambda p, x, f=f: jax.value_and_grad(lambda p, x: (f(p, x) ** 2).mean(), (0, 1))(p, x)
+            arguments = (0, 1) if real else 0
+            g = lambda p, x, f=f, n=arguments: jax.value_and_grad(lambda p, x: (f(p, x) ** 2).mean(), n)(p, x)
             try:
                 cf = jax.jit(f).lower(p, x).compile()
                 cg = jax.jit(g).lower(p, x).compile()
@@ -276,7 +291,7 @@ def main():
             import torch
 
             m, tx = tfns[case], torch.from_numpy(np.array(x))
-            txg = tx.clone().requires_grad_(True)
+            txg = tx.clone().requires_grad_(real)
 
             def tf(m=m, tx=tx):
                 with torch.no_grad():

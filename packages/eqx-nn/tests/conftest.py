@@ -87,9 +87,13 @@ _OPTIMISED = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _quickly_compiled(request):
     """Leave out XLA's optimisations, which would take half of the time of the suite, where the formula is what is tested."""
-    jax.config.update("jax_disable_most_optimizations", request.path.stem not in _OPTIMISED)
+    quickly = request.path.stem not in _OPTIMISED
+    jax.config.update("jax_disable_most_optimizations", quickly)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    if quickly:
+        # JAX would hand these programs to the tests of other modules, whose last digits they would change.
+        jax.clear_caches()

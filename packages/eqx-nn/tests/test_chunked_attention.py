@@ -10,8 +10,8 @@ import eqx_core
 import eqx_filter
 import eqx_nn
 
-# More than two chunks of queries, and the last one not full.
-QUERIES, HEADS = 300, 2
+# More than one chunk of queries, and the last one not full.
+QUERIES, HEADS = 301, 2
 X = jr.normal(jr.key(1), (QUERIES, 8))
 LAYER = eqx_nn.MultiheadAttention(HEADS, 8, use_query_bias=True, key=jr.key(0))
 MASKS = {
@@ -52,11 +52,16 @@ def test_every_implementation_is_the_definition(implementation, mask, is_causal)
     np.testing.assert_allclose(call(LAYER, X, MASKS[mask]), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [1, 5, 128, 129])
+@pytest.mark.parametrize("length", [1, 5, 256, 257])
 def test_any_length_will_do(length):
     x = X[:length]
     out = LAYER(x, x, x, implementation="chunked", is_causal=True)
     np.testing.assert_allclose(out, _definition(LAYER, x, is_causal=True), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "chunked", "xla"])
+def test_no_queries_collect_nothing(implementation):
+    assert LAYER(X[:0], X[:5], X[:5], implementation=implementation).shape == (0, 8)
 
 
 def test_a_short_sequence_may_be_causal_too():
@@ -76,6 +81,22 @@ def test_gradients_are_those_of_all_logits_at_once():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), chunked, whole)
 
 
+@pytest.mark.parametrize("mask", MASKS)
+def test_heads_that_go_together_as_on_a_gpu_are_the_same(mask, monkeypatch):
+    def loss(layer, x):
+        out = layer(x, x, x, MASKS[mask], is_causal=True, implementation="chunked")
+        return jnp.sum(out**3), out
+
+    def found():
+        return eqx_filter.filter_jit(eqx_filter.filter_value_and_grad(lambda *args: loss(*args), has_aux=True))(
+            LAYER, X
+        )
+
+    apart = found()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found(), apart)
+
+
 def test_forward_mode_and_second_derivatives_hold():
     tangent = jr.normal(jr.key(4), X.shape)
 
@@ -85,13 +106,14 @@ def test_forward_mode_and_second_derivatives_hold():
         _, second = jax.jvp(jax.grad(lambda x: loss(LAYER, x)), (X,), (tangent,))
         return first, second
 
-    for chunked, whole in zip(*map(derivatives, ("chunked", "xla")), strict=True):
+    compiled = jax.jit(derivatives, static_argnums=0)
+    for chunked, whole in zip(*map(compiled, ("chunked", "xla")), strict=True):
         np.testing.assert_allclose(chunked, whole, rtol=2e-3, atol=2e-3)
 
 
 def test_it_maps_over_a_batch():
     batch = jnp.stack([X, 2 * X])
-    out = jax.vmap(lambda x: LAYER(x, x, x, implementation="chunked"))(batch)
+    out = jax.jit(jax.vmap(lambda x: LAYER(x, x, x, implementation="chunked")))(batch)
     np.testing.assert_allclose(out[1], _definition(LAYER, 2 * X), rtol=1e-4, atol=1e-5)
 
 
@@ -115,9 +137,10 @@ def test_the_backward_pass_holds_no_square_of_the_length():
 def test_dropped_weights_are_computed_again_but_the_same():
     layer = eqx_nn.MultiheadAttention(HEADS, 8, dropout_p=0.5, key=jr.key(0))
     key = jr.key(5)
-    once, again = (layer(X, X, X, key=key) for _ in range(2))
+    call = eqx_filter.filter_jit(lambda layer, inference: layer(X, X, X, key=key, inference=inference))
+    once, again = (call(layer, False) for _ in range(2))
     np.testing.assert_array_equal(once, again)
-    np.testing.assert_allclose(layer(X, X, X, inference=True), _definition(layer, X), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(call(layer, True), _definition(layer, X), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 import eqx_core
 
-from ._chunked_attention import CHUNK, chunked_attention
+from ._chunked_attention import chunked_attention
 from ._dropout import Dropout
 from ._initialise import Initialiser
 from ._linear import Linear
@@ -73,6 +73,9 @@ def dot_product_attention(
 
 
 Implementation = Literal["auto", "chunked", "xla", "cudnn"]
+
+# For so many queries all logits at once take less time, and little memory.
+_SHORT = 128
 
 
 class MultiheadAttention(eqx_core.Module):
@@ -207,8 +210,8 @@ class MultiheadAttention(eqx_core.Module):
           process_heads: Changes the heads before they attend, from three arrays `[queries or keys, num_heads, size]` to
             three of the same shapes: the place for `RotaryPositionalEmbedding`.
           is_causal: Whether query `i` is to attend to the keys up to `i` alone, besides what `mask` says.
-          implementation: How the heads attend. "chunked" is exact, takes the queries in chunks, and keeps no logits for the
-            backward pass. "xla" and "cudnn" are those of `jax.nn.dot_product_attention`; the latter is for GPUs and half
+          implementation: How the heads attend. "chunked" is exact, takes a head and a chunk of queries at a time, and keeps
+            no logits for the backward pass. "xla" and "cudnn" are those of `jax.nn.dot_product_attention`; the latter is for GPUs and half
             precision. "auto" is "chunked" for long sequences; for short ones, or while weights are dropped, all logits are
             computed at once, and for long ones again for the backward pass.
 
@@ -238,7 +241,7 @@ class MultiheadAttention(eqx_core.Module):
         if mask is not None:
             _check_mask(mask, (len(query), len(key_)), self.num_heads)
         out = self._attend(heads, mask, key, inference, is_causal, implementation)
-        return jax.vmap(self.output_proj)(out.reshape(len(query), -1))
+        return jax.vmap(lambda x: self.output_proj(x.ravel()))(out)
 
     def _attend(
         self,
@@ -256,7 +259,7 @@ class MultiheadAttention(eqx_core.Module):
             mask = mask if mask is None or mask.ndim == 3 else mask[None]
             return jax.nn.dot_product_attention(*heads, mask=mask, is_causal=is_causal, implementation=implementation)
         count = len(heads[0])
-        if implementation == "chunked" or (count > CHUNK and not drops):
+        if implementation == "chunked" or (count > _SHORT and not drops):
             return chunked_attention(*heads, mask, is_causal)
         if is_causal:
             causal = jnp.tril(jnp.ones((count, len(heads[1])), bool))
@@ -268,7 +271,7 @@ class MultiheadAttention(eqx_core.Module):
         keys = None if key is None else jr.split(key, self.num_heads)
         axes = (1, 1, 1, 0 if mask is not None and mask.ndim == 3 else None, None if keys is None else 0)
         mapped = jax.vmap(attend, in_axes=axes, out_axes=1, axis_size=self.num_heads)
-        return (jax.checkpoint(mapped) if count > CHUNK else mapped)(*heads, mask, keys)
+        return (jax.checkpoint(mapped) if count > _SHORT else mapped)(*heads, mask, keys)
 
     def _drops(self, inference: bool | None) -> bool:
         p = self.dropout.p
@@ -276,7 +279,7 @@ class MultiheadAttention(eqx_core.Module):
         return not (keeps_all or (self.dropout.inference if inference is None else inference))
 
     def _heads(self, projection: Linear, x: Array) -> Array:
-        return jax.vmap(projection)(x).reshape(len(x), self.num_heads, -1)
+        return jax.vmap(lambda x: projection(x).reshape(self.num_heads, -1))(x)
 
 
 def _check_mask(mask: Array, shape: tuple[int, ...], heads: int | None = None) -> None:
