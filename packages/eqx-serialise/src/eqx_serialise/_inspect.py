@@ -29,7 +29,7 @@ def inspect(path_or_file: str | os.PathLike[str] | IO[bytes]) -> Contents:
       <BytesIO>: 2 leaves, 24 bytes
       path        dtype    shape   bytes  xxh3_128
       ['rate']    float    = 0.5
-      ['weight']  float32  (2, 3)     24  9d908ecf
+      ['weight']  float32  (2, 3)     24  10e45c7c
     """
     with opened(path_or_file, "inspect") as source:
         return Contents(open_checkpoint(source, verify=True))
