@@ -1,5 +1,6 @@
 """equimo on `eqx.equinox_alias`: a vision transformer runs, learns, is edited, and is saved and loaded."""
 
+import importlib.util
 import sys
 import warnings
 
@@ -11,12 +12,11 @@ import eqx
 
 if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
     pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
-try:
-    with warnings.catch_warnings(action="default"):
-        from equimo.io import load_model, save_model
-        from equimo.models import VisionTransformer, get_model_cls
-except ImportError as e:
-    pytest.skip(f"equimo cannot be imported: {e}", allow_module_level=True)
+if importlib.util.find_spec("equimo") is None:
+    pytest.skip("equimo is not installed", allow_module_level=True)
+with warnings.catch_warnings(action="default"):
+    from equimo.io import load_model, save_model
+    from equimo.models import VisionTransformer, get_model_cls
 
 pytestmark = pytest.mark.filterwarnings("default")
 

@@ -1,5 +1,7 @@
 """optimistix on `eqx.equinox_alias`: every kind of problem and solver, with implicit and checkpointed adjoints."""
 
+import importlib
+import importlib.util
 import sys
 
 import jax
@@ -11,7 +13,9 @@ import eqx
 
 if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
     pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
-optx = pytest.importorskip("optimistix", reason="optimistix is not installed")
+if importlib.util.find_spec("optimistix") is None:
+    pytest.skip("optimistix is not installed", allow_module_level=True)
+optx = importlib.import_module("optimistix")
 optax = pytest.importorskip("optax")
 
 TOL = {"rtol": 1e-6, "atol": 1e-6}

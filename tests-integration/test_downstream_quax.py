@@ -1,5 +1,7 @@
 """quax on `eqx.equinox_alias`: array-like values, which are Modules, go through ordinary functions and layers."""
 
+import importlib
+import importlib.util
 import sys
 
 import jax
@@ -12,9 +14,11 @@ import eqx
 
 if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
     pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
-quax = pytest.importorskip("quax", reason="quax is not installed")
-lora = pytest.importorskip("quax.examples.lora")
-unitful = pytest.importorskip("quax.examples.unitful")
+if importlib.util.find_spec("quax") is None:
+    pytest.skip("quax is not installed", allow_module_level=True)
+quax = importlib.import_module("quax")
+lora = importlib.import_module("quax.examples.lora")
+unitful = importlib.import_module("quax.examples.unitful")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """sympy2jax on `eqx.equinox_alias`: expressions become Modules whose constants are learnt."""
 
+import importlib
+import importlib.util
 import sys
 
 import jax
@@ -12,7 +14,9 @@ import eqx
 if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
     pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
 sympy = pytest.importorskip("sympy", reason="sympy is not installed")
-sympy2jax = pytest.importorskip("sympy2jax", reason="sympy2jax is not installed")
+if importlib.util.find_spec("sympy2jax") is None:
+    pytest.skip("sympy2jax is not installed", allow_module_level=True)
+sympy2jax = importlib.import_module("sympy2jax")
 
 
 @pytest.fixture(autouse=True)

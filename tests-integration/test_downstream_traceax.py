@@ -1,5 +1,6 @@
 """traceax on `eqx.equinox_alias`: estimators of traces, which are strict Modules, over operators of lineax."""
 
+import importlib.util
 import sys
 import warnings
 from typing import Any
@@ -14,12 +15,11 @@ import eqx
 
 if "equinox" not in sys.modules or sys.modules["equinox"].Module is not eqx.Module:
     pytest.skip("equinox is not aliased: run `nox -s downstream`", allow_module_level=True)
-try:
-    with warnings.catch_warnings(action="default"):
-        import lineax as lx
-        import traceax as tr
-except ImportError as e:
-    pytest.skip(f"traceax cannot be imported: {e}", allow_module_level=True)
+if importlib.util.find_spec("traceax") is None:
+    pytest.skip("traceax is not installed", allow_module_level=True)
+with warnings.catch_warnings(action="default"):
+    import lineax as lx
+    import traceax as tr
 
 pytestmark = pytest.mark.filterwarnings("default")
 
